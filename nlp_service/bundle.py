@@ -1,0 +1,137 @@
+"""A model directory: what a model is, which files it has, and the proof that they are whole.
+
+    manifest.json     versions, label order, temperatures, thresholds, file hashes, scores
+    model.onnx        the network, weights in fp16
+    model.int8.onnx   the same, weights in int8
+    vocab.txt bpe.codes taxonomy.yaml README.md (model card)
+
+`models/current` is a one-line text file that names the directory to serve, so that promotion is one atomic rename.
+"""
+
+import hashlib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from nlp_service import text
+from nlp_service.errors import ErrorKind, PetitionError
+from nlp_service.taxonomy import Taxonomy, load_taxonomy
+
+MANIFEST = "manifest.json"
+FORMAT = 1
+HEADS = ("category", "urgency", "petition_type")
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Head(_Strict):
+    """Label order of one output row, and the temperature its logits are divided by."""
+
+    labels: tuple[str, ...] = Field(min_length=2)
+    temperature: float = Field(gt=0)
+
+
+class Thresholds(_Strict):
+    """Probabilities at which the service acts; chosen on held-out petitions, never in settings.
+
+    Attributes:
+        auto: at or above it the category is routed without a look.
+        suggest: sum of the three best categories below which a person reads first.
+        emergency: probability of `emergency` that raises it, whatever the best level is.
+        legal_doubt: probability of complaint or denunciation, not the best type, that asks for a person.
+    """
+
+    auto: float = Field(ge=0, le=1)
+    suggest: float = Field(ge=0, le=1)
+    emergency: float = Field(ge=0, le=1)
+    legal_doubt: float = Field(ge=0, le=1)
+
+
+class Manifest(_Strict):
+    """manifest.json. Extra keys are refused: a typo must not silently fall back to a default."""
+
+    format: Literal[1]
+    version: str = Field(min_length=1)
+    created: str
+    encoder: dict[str, Any]
+    trained_on: dict[str, Any]
+    text_version: str
+    segmenter: str
+    taxonomy_version: str
+    taxonomy_sha256: str
+    window: int = Field(gt=2)
+    window_overlap: int = Field(ge=0)
+    heads: dict[str, Head]
+    thresholds: Thresholds
+    files: dict[str, str]
+    scores: dict[str, Any]
+
+
+class Bundle(_Strict):
+    """A verified model directory."""
+
+    model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True)
+
+    directory: Path
+    manifest: Manifest
+    taxonomy: Taxonomy
+
+
+def resolve(path: Path) -> Path:
+    """The model directory behind `path`: itself, or the one that a pointer file such as `models/current` names."""
+    if path.is_file():
+        return path.parent / path.read_text(encoding="utf-8").strip()
+    return path
+
+
+def sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def load_bundle(path: Path) -> Bundle:
+    """Read a model directory and verify every file it lists.
+
+    Raises:
+        PetitionError: INVALID_MODEL, naming the file that is missing, damaged or does not fit.
+    """
+    directory = resolve(path)
+    manifest_path = directory / MANIFEST
+    if not manifest_path.is_file():
+        raise _invalid(manifest_path, "is missing; give --model a model directory or a pointer file to one")
+    try:
+        manifest = Manifest.model_validate_json(manifest_path.read_bytes())
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise _invalid(manifest_path, f"does not fit format {FORMAT}: {where}: {first['msg']}") from error
+    for name, expected in manifest.files.items():
+        file = directory / name
+        if Path(name).name != name:
+            raise _invalid(manifest_path, f"lists '{name}', which is not a plain file name")
+        if not file.is_file():
+            raise _invalid(file, "is missing; copy the model directory again")
+        if sha256(file) != expected:
+            raise _invalid(file, "does not match its hash in the manifest; copy the model directory again")
+    if manifest.text_version != text.VERSION:
+        raise _invalid(
+            manifest_path,
+            f"was trained on text form {manifest.text_version}, this program makes {text.VERSION}; retrain or downgrade",
+        )
+    taxonomy = load_taxonomy(directory / "taxonomy.yaml")
+    if taxonomy.sha256 != manifest.taxonomy_sha256:
+        raise _invalid(directory / "taxonomy.yaml", "is not the taxonomy the model was trained for")
+    for head in HEADS:
+        if head not in manifest.heads:
+            raise _invalid(manifest_path, f"has no head '{head}'")
+        known = {label.id for label in taxonomy.heads[head]}
+        if unknown := set(manifest.heads[head].labels) ^ known:
+            raise _invalid(manifest_path, f"and taxonomy.yaml differ in {head} '{sorted(unknown)[0]}'")
+    return Bundle(directory=directory, manifest=manifest, taxonomy=taxonomy)
+
+
+def _invalid(file: Path, reason: str) -> PetitionError:
+    return PetitionError(ErrorKind.INVALID_MODEL, f"{file} {reason}", file=str(file))

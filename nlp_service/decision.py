@@ -1,0 +1,125 @@
+"""From logits to an answer a clerk can act on: calibrated probabilities, three zones, emergencies first. numpy only."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from nlp_service.bundle import Manifest
+from nlp_service.taxonomy import EMERGENCY, Taxonomy
+
+Floats = npt.NDArray[np.float32]
+
+ALTERNATIVES = 3
+_LEGAL = ("complaint", "denunciation")
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A label with its calibrated probability."""
+
+    id: str
+    name: str
+    probability: float
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why the decision is what it is: a stable code for programs, a sentence for the clerk."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What to do with one petition.
+
+    Attributes:
+        category: the most probable category.
+        alternatives: the next ones, at most three, most probable first.
+        urgency: the level; `emergency` as soon as its probability reaches the manifest's threshold.
+        decision: `auto` (route it), `suggest` (a clerk picks among candidates), `human` (a person reads first).
+    """
+
+    category: Scored
+    alternatives: tuple[Scored, ...]
+    urgency: Scored
+    petition_type: Scored
+    decision: str
+    reasons: tuple[Reason, ...]
+
+
+def softmax(logits: Floats, temperature: float) -> Floats:
+    """Row-wise softmax of logits divided by `temperature` (Guo et al. 2017, On calibration of modern neural networks)."""
+    scaled = logits.astype(np.float64) / temperature
+    exponent = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
+    result: Floats = (exponent / exponent.sum(axis=-1, keepdims=True)).astype(np.float32)
+    return result
+
+
+def pool_windows(logits: Floats) -> Floats:
+    """One row of logits for a petition read in several windows: their mean."""
+    result: Floats = logits.mean(axis=0)
+    return result
+
+
+def decide(logits: Mapping[str, Floats], manifest: Manifest, taxonomy: Taxonomy) -> Decision:
+    """Turn one petition's logits, a vector for every head, into a decision."""
+    names = {head: {label.id: label.name for label in labels} for head, labels in taxonomy.heads.items()}
+    ranked: dict[str, list[Scored]] = {}
+    for head, spec in manifest.heads.items():
+        probabilities = softmax(logits[head], spec.temperature)
+        order = np.argsort(-probabilities, kind="stable")
+        ranked[head] = [
+            Scored(spec.labels[i], names[head][spec.labels[i]], round(float(probabilities[i]), 4)) for i in order
+        ]
+    thresholds = manifest.thresholds
+    category, petition_type = ranked["category"][0], ranked["petition_type"][0]
+    urgency = ranked["urgency"][0]
+    emergency = next(level for level in ranked["urgency"] if level.id == EMERGENCY)
+    if emergency.probability >= thresholds.emergency:
+        urgency = emergency
+    reasons: list[Reason] = []
+    if urgency.id == EMERGENCY:
+        reasons.append(
+            Reason("emergency", f"Có dấu hiệu khẩn cấp ({urgency.probability:.0%}): báo ngay cho người trực, không chờ duyệt.")
+        )
+    human = False
+    if any(c.review_always for c in taxonomy.categories if c.id == category.id):
+        human = True
+        reasons.append(Reason("category_other", "Chưa xác định được lĩnh vực: cần người đọc."))
+    best_three = sum(scored.probability for scored in ranked["category"][:ALTERNATIVES])
+    if best_three < thresholds.suggest:
+        human = True
+        reasons.append(
+            Reason("category_unclear", f"Ba lĩnh vực khả dĩ nhất chỉ đạt {best_three:.0%}: cần người đọc.")
+        )
+    for scored in ranked["petition_type"][1:]:
+        if scored.id in _LEGAL and scored.probability >= thresholds.legal_doubt:
+            human = True
+            reasons.append(
+                Reason(
+                    "legal_doubt",
+                    f"Có thể là {scored.name.lower()} ({scored.probability:.0%}): hệ quả pháp lý khác, cần người xác định loại đơn.",
+                )
+            )
+    if human:
+        zone = "human"
+    elif category.probability >= thresholds.auto:
+        zone = "auto"
+        reasons.append(Reason("confident", f"Lĩnh vực rõ ({category.probability:.0%}): chuyển thẳng được."))
+    else:
+        zone = "suggest"
+        reasons.append(
+            Reason("choose_candidate", f"Lĩnh vực chưa chắc ({category.probability:.0%}): chọn trong các gợi ý.")
+        )
+    return Decision(
+        category=category,
+        alternatives=tuple(ranked["category"][1 : 1 + ALTERNATIVES]),
+        urgency=urgency,
+        petition_type=petition_type,
+        decision=zone,
+        reasons=tuple(reasons),
+    )

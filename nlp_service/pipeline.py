@@ -1,0 +1,163 @@
+"""PetitionClassifier: normalise, segment, tokenise, encode, decide. The service, the CLI, batch labelling and evaluation use it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from nlp_service.bundle import HEADS, Bundle, load_bundle
+from nlp_service.decision import Decision, Scored, decide, pool_windows
+from nlp_service.encoder import Encoder, Runtime, open_encoder
+from nlp_service.errors import PetitionError
+from nlp_service.segment import Segmenter, UndertheseaSegmenter
+from nlp_service.text import MAX_CHARS, check
+from nlp_service.tokens import PhobertTokens, windows
+
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Classification:
+    """The answer for one petition, with what it was read by.
+
+    Attributes:
+        windows: how many overlapping windows of 256 positions the text took; all of it was read.
+        embedding: (hidden,) mean over the windows, for similarity.
+    """
+
+    decision: Decision
+    windows: int
+    model_version: str
+    taxonomy_version: str
+    embedding: Floats
+
+    def as_dict(self) -> dict[str, Any]:
+        """The JSON result of the contract."""
+        decision = self.decision
+        return {
+            "category": _scored(decision.category),
+            "alternatives": [_scored(scored) for scored in decision.alternatives],
+            "urgency": _scored(decision.urgency),
+            "petition_type": _scored(decision.petition_type),
+            "decision": decision.decision,
+            "reasons": [{"code": reason.code, "message": reason.message} for reason in decision.reasons],
+            "windows": self.windows,
+            "model_version": self.model_version,
+            "taxonomy_version": self.taxonomy_version,
+        }
+
+
+def _scored(scored: Scored) -> dict[str, Any]:
+    return {"id": scored.id, "name": scored.name, "probability": scored.probability}
+
+
+@dataclass(frozen=True)
+class Read:
+    """Logits and embeddings of one petition: what the network says before anything is decided."""
+
+    logits: dict[str, Floats]
+    embedding: Floats
+    windows: int
+
+
+class PetitionClassifier:
+    """Reads petitions with one verified model. Holds no state between calls; safe to share between threads."""
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        segmenter: Segmenter,
+        tokens: PhobertTokens,
+        encoder: Encoder,
+        max_chars: int = MAX_CHARS,
+    ) -> None:
+        self.bundle = bundle
+        self.segmenter = segmenter
+        self.encoder = encoder
+        self.max_chars = max_chars
+        self._tokens = tokens
+
+    @classmethod
+    def load(
+        cls, path: Path, runtime: Runtime = Runtime.AUTO, threads: int = 0, max_chars: int = MAX_CHARS
+    ) -> "PetitionClassifier":
+        """Open a model directory, or the one a pointer file names.
+
+        Raises:
+            PetitionError: INVALID_MODEL naming the file at fault; MISSING_EXTRA for a runtime that is not installed.
+        """
+        bundle = load_bundle(path)
+        return cls(
+            bundle=bundle,
+            segmenter=UndertheseaSegmenter(),
+            tokens=PhobertTokens.load(bundle.directory),
+            encoder=open_encoder(bundle.directory, runtime, threads),
+            max_chars=max_chars,
+        )
+
+    def classify(self, text: object) -> Classification:
+        """Answer one petition.
+
+        Raises:
+            PetitionError: EMPTY_TEXT, TEXT_TOO_LONG, INVALID_REQUEST (not a string).
+        """
+        answer = self.classify_many([text])[0]
+        if isinstance(answer, PetitionError):
+            raise answer
+        return answer
+
+    def classify_many(self, texts: Sequence[object]) -> list[Classification | PetitionError]:
+        """Answer many, in order; a text that cannot be read gets its error and spoils nothing else."""
+        answers: list[Classification | PetitionError] = []
+        reads = self.read_many(texts)
+        for read in reads:
+            if isinstance(read, PetitionError):
+                answers.append(read)
+                continue
+            manifest = self.bundle.manifest
+            answers.append(
+                Classification(
+                    decision=decide(read.logits, manifest, self.bundle.taxonomy),
+                    windows=read.windows,
+                    model_version=manifest.version,
+                    taxonomy_version=manifest.taxonomy_version,
+                    embedding=read.embedding,
+                )
+            )
+        return answers
+
+    def tokenise(self, text: object) -> list[list[int]]:
+        """The windows of ids that the network reads for `text`. Raises PetitionError as `classify` does."""
+        manifest = self.bundle.manifest
+        ids = self._tokens.encode(self.segmenter.segment(check(text, self.max_chars)))
+        return windows(ids, manifest.window, manifest.window_overlap)
+
+    def read_many(self, texts: Sequence[object]) -> list[Read | PetitionError]:
+        """Logits, pooled over each petition's windows, before any decision."""
+        prepared: list[list[list[int]] | PetitionError] = []
+        for text in texts:
+            try:
+                prepared.append(self.tokenise(text))
+            except PetitionError as error:
+                prepared.append(error)
+        flat = [window for item in prepared if not isinstance(item, PetitionError) for window in item]
+        outputs = self.encoder.run(flat) if flat else {}
+        reads: list[Read | PetitionError] = []
+        start = 0
+        for item in prepared:
+            if isinstance(item, PetitionError):
+                reads.append(item)
+                continue
+            part = slice(start, start + len(item))
+            start += len(item)
+            reads.append(
+                Read(
+                    logits={head: pool_windows(outputs[head][part]) for head in HEADS},
+                    embedding=outputs["embedding"][part].mean(axis=0),
+                    windows=len(item),
+                )
+            )
+        return reads
