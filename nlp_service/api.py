@@ -1,0 +1,385 @@
+"""The HTTP service: `create_app` builds it from settings; nothing happens at import."""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import Body, FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from fastapi.staticfiles import StaticFiles
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from nlp_service import __version__
+from nlp_service.batching import Batcher
+from nlp_service.errors import ErrorKind, PetitionError
+from nlp_service.metrics import Metrics
+from nlp_service.pipeline import Classification, PetitionClassifier
+from nlp_service.settings import Settings
+from nlp_service.text import check
+
+log = logging.getLogger(__name__)
+
+MODEL_BATCH = 32
+"""Petitions read together: enough to keep the cores busy, few enough that a lone request behind them waits little."""
+
+RETRY_AFTER_S = 1
+
+
+class PetitionIn(BaseModel):
+    """A petition to classify."""
+
+    text: str = Field(description="The petition's words, Vietnamese, plain text")
+    commune: str | None = Field(default=None, max_length=200, description="Commune or ward, if the sender named one")
+    received_at: datetime | None = Field(default=None, description="When it came in, ISO 8601")
+
+
+class BatchPetitionIn(BaseModel):
+    """One petition of a batch. `text` is checked petition by petition, so that a bad one spoils nothing else."""
+
+    id: str | int | None = Field(default=None, description="Comes back with the result")
+    text: Any = Field(default=None, description="The petition's words, Vietnamese, plain text")
+    commune: str | None = Field(default=None, max_length=200)
+    received_at: datetime | None = None
+
+
+class BatchIn(BaseModel):
+    petitions: list[BatchPetitionIn]
+
+
+class ScoredOut(BaseModel):
+    id: str
+    name: str = Field(description="Vietnamese name, for people")
+    probability: float = Field(ge=0, le=1, description="Calibrated on held-out petitions")
+
+
+class ReasonOut(BaseModel):
+    code: str
+    message: str = Field(description="Vietnamese sentence for the clerk")
+
+
+class ResultOut(BaseModel):
+    """The answer to one petition."""
+
+    category: ScoredOut
+    alternatives: list[ScoredOut] = Field(max_length=3)
+    urgency: ScoredOut
+    petition_type: ScoredOut
+    decision: str = Field(description="auto, suggest or human", pattern="^(auto|suggest|human)$")
+    reasons: list[ReasonOut]
+    windows: int = Field(ge=1, description="Overlapping windows the text was read in; all of it was read")
+    model_version: str
+    taxonomy_version: str
+
+    model_config = ConfigDict(protected_namespaces=())
+
+
+class ErrorBody(BaseModel):
+    kind: ErrorKind
+    message: str
+    detail: dict[str, Any]
+
+
+class ErrorOut(BaseModel):
+    error: ErrorBody
+
+
+class BatchItemOut(BaseModel):
+    """Either `result` or `error`, with the sender's id."""
+
+    id: str | int | None = None
+    result: ResultOut | None = None
+    error: ErrorBody | None = None
+
+
+class BatchOut(BaseModel):
+    results: list[BatchItemOut]
+
+
+_ERRORS: dict[int | str, dict[str, Any]] = {
+    status: {"model": ErrorOut, "description": description}
+    for status, description in (
+        (413, "Text, batch or body over its limit"),
+        (422, "Empty or malformed input"),
+        (429, "Queue full; see Retry-After"),
+        (500, "Reading failed"),
+        (503, "Not ready, or stopping"),
+    )
+}
+
+
+def create_app(settings: Settings, classifier: PetitionClassifier | None = None) -> FastAPI:
+    """The service as an ASGI application.
+
+    Args:
+        classifier: a loaded one (tests); without it the model of `settings.model` is loaded when the app starts, and a
+            PetitionError from loading stops the start.
+    """
+    metrics = Metrics()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        loaded = classifier or await asyncio.to_thread(
+            PetitionClassifier.load, settings.model, settings.runtime, settings.threads, settings.max_chars
+        )
+        manifest = loaded.bundle.manifest
+        metrics.model.info({"version": manifest.version, "runtime": loaded.encoder.name})
+        batcher: Batcher[str, Classification | PetitionError] = Batcher(
+            loaded.classify_many, settings.max_queue, MODEL_BATCH, metrics.batch_size.observe
+        )
+        metrics.queue_depth.set_function(lambda: batcher.depth)
+        batcher.start()
+        app.state.classifier, app.state.batcher = loaded, batcher
+        log.info("ready: model %s on %s", manifest.version, loaded.encoder.name)
+        try:
+            yield
+        finally:
+            await batcher.close()
+            log.info("stopped: all accepted petitions were answered")
+
+    app = FastAPI(
+        title="Petition triage",
+        version=__version__,
+        description="Issue category, urgency and petition type of a citizen's petition in Vietnamese.",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.add_middleware(_Measure, metrics=metrics)
+    app.add_middleware(_BodyLimit, limit=settings.max_body_bytes)
+    _add_errors(app, metrics)
+    _add_classify(app, settings, metrics)
+    _add_operations(app, metrics)
+    app.mount("/", StaticFiles(directory=Path(__file__).parent / "console", html=True), name="console")
+    return app
+
+
+def _add_classify(app: FastAPI, settings: Settings, metrics: Metrics) -> None:
+    async def answer(app: FastAPI, texts: Sequence[object]) -> list[Classification | PetitionError]:
+        """Answers in order; what cannot be read never takes a place in the queue."""
+        answers: list[Classification | PetitionError | None] = []
+        readable: list[str] = []
+        for text in texts:
+            try:
+                readable.append(check(text, settings.max_chars))
+                answers.append(None)
+            except PetitionError as error:
+                answers.append(error)
+        batcher: Batcher[str, Classification | PetitionError] = app.state.batcher
+        read = iter(await batcher.submit(readable) if readable else [])
+        complete = [next(read) if item is None else item for item in answers]
+        for item in complete:
+            if isinstance(item, Classification):
+                decision = item.decision
+                metrics.classified.labels(
+                    decision.category.id, decision.urgency.id, decision.petition_type.id, decision.decision
+                ).inc()
+        return complete
+
+    @app.post("/v1/classify", operation_id="classify", tags=["classify"], responses=_ERRORS)
+    async def classify(request: Request, petition: Annotated[PetitionIn, Body()]) -> ResultOut:
+        """Classify one petition."""
+        result = (await answer(request.app, [petition.text]))[0]
+        if isinstance(result, PetitionError):
+            raise result
+        return ResultOut.model_validate(result.as_dict())
+
+    @app.post(
+        "/v1/classify/batch",
+        operation_id="classify_batch",
+        tags=["classify"],
+        responses=_ERRORS,
+        response_model=BatchOut,
+        response_model_exclude_none=True,
+    )
+    async def classify_batch(request: Request, batch: Annotated[BatchIn, Body()]) -> Response:
+        """Classify many petitions; results in order, a petition that cannot be read has `error` for `result`."""
+        petitions = batch.petitions
+        limit = min(settings.max_batch, settings.max_queue)
+        if len(petitions) > limit:
+            raise PetitionError(
+                ErrorKind.BATCH_TOO_LARGE,
+                f"{len(petitions)} petitions in one request, limit {limit}; send several requests",
+                petitions=len(petitions),
+                limit=limit,
+            )
+        results = []
+        for petition, item in zip(petitions, await answer(request.app, [p.text for p in petitions]), strict=True):
+            if isinstance(item, PetitionError):
+                metrics.errors.labels(item.kind.value).inc()
+                results.append({"id": petition.id, **item.as_dict()})
+            else:
+                results.append({"id": petition.id, "result": item.as_dict()})
+        return JSONResponse({"results": results})
+
+
+def _add_operations(app: FastAPI, metrics: Metrics) -> None:
+    @app.get("/healthz", operation_id="healthz", tags=["operations"])
+    async def healthz() -> dict[str, str]:
+        """The process is up."""
+        return {"status": "ok"}
+
+    @app.get("/readyz", operation_id="readyz", tags=["operations"], responses={503: {"model": ErrorOut}})
+    async def readyz(request: Request) -> dict[str, str]:
+        """The model is loaded and its worker alive."""
+        batcher = getattr(request.app.state, "batcher", None)
+        if batcher is None or not batcher.alive:
+            raise PetitionError(ErrorKind.SHUTTING_DOWN, "the model is not ready; try again in a few seconds")
+        return {"status": "ready", "model_version": request.app.state.classifier.bundle.manifest.version}
+
+    @app.get("/metrics", operation_id="metrics", tags=["operations"], response_class=Response)
+    async def read_metrics() -> Response:
+        """Prometheus metrics."""
+        return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+    @app.get("/v1/model", operation_id="model", tags=["model"])
+    async def model(request: Request) -> dict[str, Any]:
+        """What answers: the manifest, the runtime, the segmenter."""
+        classifier: PetitionClassifier = request.app.state.classifier
+        return {
+            **classifier.bundle.manifest.model_dump(mode="json"),
+            "runtime": classifier.encoder.name,
+            "running_segmenter": classifier.segmenter.version,
+        }
+
+    @app.get("/v1/taxonomy", operation_id="taxonomy", tags=["model"])
+    async def taxonomy(request: Request) -> dict[str, Any]:
+        """Every label the service can answer, with its Vietnamese name."""
+        classifier: PetitionClassifier = request.app.state.classifier
+        labels = classifier.bundle.taxonomy
+        return {
+            "version": labels.version,
+            "categories": [
+                {
+                    "id": category.id,
+                    "name": category.name,
+                    "definition": category.definition,
+                    "lead": {"id": category.lead, "name": labels.bodies[category.lead]},
+                    "sensitive": category.sensitive,
+                }
+                for category in labels.categories
+            ],
+            "urgency_levels": [{"id": level.id, "name": level.name} for level in labels.urgency_levels],
+            "petition_types": [{"id": kind.id, "name": kind.name} for kind in labels.petition_types],
+        }
+
+
+def _add_errors(app: FastAPI, metrics: Metrics) -> None:
+    def respond(error: PetitionError, status: int | None = None) -> JSONResponse:
+        metrics.errors.labels(error.kind.value).inc()
+        headers = {"Retry-After": str(RETRY_AFTER_S)} if error.kind is ErrorKind.QUEUE_FULL else None
+        return JSONResponse(error.as_dict(), status or error.http_status, headers)
+
+    async def on_petition_error(request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, PetitionError)
+        return respond(error)
+
+    async def on_invalid(request: Request, error: Exception) -> JSONResponse:
+        # Never `input`: it is the petition.
+        assert isinstance(error, RequestValidationError)
+        problems = [
+            {"where": ".".join(str(part) for part in problem["loc"]), "problem": problem["msg"]}
+            for problem in error.errors()
+        ]
+        first = problems[0]
+        return respond(
+            PetitionError(
+                ErrorKind.INVALID_REQUEST,
+                f"{first['where']}: {first['problem']}; see /openapi.json for the expected shape",
+                problems=problems[:20],
+            )
+        )
+
+    async def on_http(request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, HTTPException)
+        kinds = {404: ErrorKind.NOT_FOUND, 405: ErrorKind.METHOD_NOT_ALLOWED}
+        kind = kinds.get(error.status_code, ErrorKind.INVALID_REQUEST if error.status_code < 500 else ErrorKind.INTERNAL)
+        message = f"{request.method} {request.url.path}: {error.detail}; see /openapi.json for what there is"
+        return respond(PetitionError(kind, message), error.status_code)
+
+    async def on_bug(request: Request, error: Exception) -> JSONResponse:
+        log.error("unexpected %s in %s %s", type(error).__name__, request.method, request.url.path)
+        return respond(PetitionError(ErrorKind.INTERNAL, f"unexpected {type(error).__name__}; tell the operator"))
+
+    app.add_exception_handler(PetitionError, on_petition_error)
+    app.add_exception_handler(RequestValidationError, on_invalid)
+    app.add_exception_handler(HTTPException, on_http)
+    app.add_exception_handler(Exception, on_bug)
+
+
+class _BodyLimit:
+    """Refuses a body over `limit` bytes, by its declared length or, without one, while it arrives."""
+
+    def __init__(self, app: ASGIApp, limit: int) -> None:
+        self._app = app
+        self._limit = limit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        declared = dict(scope["headers"]).get(b"content-length", b"0")
+        if declared.isdigit() and int(declared) > self._limit:
+            await self._refuse(int(declared), scope, receive, send)
+            return
+        received = 0
+        chunks: list[Message] = []
+        while True:
+            message = await receive()
+            chunks.append(message)
+            received += len(message.get("body", b""))
+            if received > self._limit:
+                await self._refuse(received, scope, receive, send)
+                return
+            if message["type"] != "http.request" or not message.get("more_body", False):
+                break
+        pending = iter(chunks)
+
+        async def replay() -> Message:
+            return next(pending, None) or await receive()
+
+        await self._app(scope, replay, send)
+
+    async def _refuse(self, size: int, scope: Scope, receive: Receive, send: Send) -> None:
+        error = PetitionError(
+            ErrorKind.BODY_TOO_LARGE,
+            f"request body has {size:,} bytes or more, limit {self._limit:,}; split it or raise PETITIONS_MAX_BODY_BYTES",
+            limit=self._limit,
+        )
+        await JSONResponse(error.as_dict(), error.http_status, {"Connection": "close"})(scope, receive, send)
+
+
+class _Measure:
+    """Counts and times requests by route template, never by raw path."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        status = 500
+
+        async def watch(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watch)
+        finally:
+            route = getattr(scope.get("route"), "path", "unmatched") or "unmatched"
+            self._metrics.requests.labels(scope["method"], route, str(status)).inc()
+            self._metrics.request_seconds.labels(route).observe(time.perf_counter() - started)

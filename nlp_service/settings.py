@@ -1,0 +1,25 @@
+"""What an operator may turn. Everything bound to a model (thresholds, window, labels) is in its manifest instead."""
+
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from nlp_service.encoder import Runtime
+from nlp_service.text import MAX_CHARS
+
+
+class Settings(BaseSettings):
+    """Read from the environment (prefix PETITIONS_) or a `.env` file when the caller builds it, never at import."""
+
+    model_config = SettingsConfigDict(env_prefix="PETITIONS_", env_file=".env", extra="ignore", frozen=True)
+
+    model: Path = Field(default=Path("models/current"), description="Model directory, or a pointer file to one")
+    runtime: Runtime = Field(default=Runtime.AUTO, description="auto, onnxruntime or openvino")
+    threads: int = Field(default=0, ge=0, description="CPU threads for the model; 0 = all cores")
+    host: str = Field(default="127.0.0.1", description="Address to listen on")
+    port: int = Field(default=8000, ge=0, le=65535, description="Port to listen on; 0 = any free one")
+    max_chars: int = Field(default=MAX_CHARS, ge=100, description="Longest petition, in characters")
+    max_body_bytes: int = Field(default=4_000_000, ge=1_000, description="Largest request body")
+    max_batch: int = Field(default=256, ge=1, description="Most petitions in one request to /v1/classify/batch")
+    max_queue: int = Field(default=512, ge=1, description="Petitions that may wait; beyond it 429 with Retry-After")

@@ -1,0 +1,115 @@
+"""CSV. UTF-8 in, with or without BOM; out with BOM, so that Excel reads it right, and with the delimiter of a CSV input.
+
+Cells are text and stay as they are. A row whose quotes or number of cells do not fit is kept and marked; cells beyond the
+header go to `column_N`. Blank lines are no rows, except in a file with one column, where they are empty cells.
+"""
+
+import csv
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import suppress
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+from nlp_service.tables.table import Added, Row, Table, Values, as_text, clean, invalid, reading, unique_names
+
+DELIMITERS = ",;\t|"
+
+
+class _Record(NamedTuple):
+    line: int
+    cells: list[str]
+    badly_quoted: bool
+
+
+def open_file(path: Path) -> Table:
+    """Read through the file once: encoding, quotes, width, number of rows."""
+    delimiter = _delimiter(path)
+    records = _records(path, delimiter)
+    header = next((record for record in records if record.cells), None)
+    if header is None:
+        return Table(path, (), 0, lambda only: iter(()), delimiter=delimiter)
+    if header.badly_quoted:
+        raise invalid(path, f'has a quote in its header (line {header.line}) that is not doubled; write "" for it')
+    named = width = len(header.cells)
+    count = 0
+    for number, record in enumerate(_rows_of(records, named), 1):
+        if record.cells:
+            count = number
+        if any(record.cells[width:]):
+            width = len(record.cells)
+    columns = unique_names(header.cells + [""] * (width - named))
+
+    def read(only: Collection[str] | None) -> Iterator[Row]:
+        again = _records(path, delimiter)
+        next(record for record in again if record.cells)
+        for record in islice(_rows_of(again, named), count):
+            cells = record.cells + [""] * (named - len(record.cells))
+            yield Row(dict(zip(columns, cells, strict=False)), _problem(record, named, delimiter))
+
+    return Table(path, columns, count, read, delimiter=delimiter)
+
+
+def write_file(path: Path, table: Table, added: Added, values: Values) -> None:
+    """Write header and rows."""
+    columns = table.columns_with(added)
+    with path.open("w", encoding="utf-8-sig", newline="") as stream:
+        writer = csv.writer(stream, delimiter=table.delimiter)
+        writer.writerow([clean(name) for name in columns])
+        for cells in table.merged(added, values):
+            # NUL is legal in JSON, but hardly a CSV reader takes it.
+            writer.writerow([clean(as_text(cells.get(name))).replace("\0", "\ufffd") for name in columns])
+
+
+def _rows_of(records: Iterator[_Record], named: int) -> Iterator[_Record]:
+    return (record for record in records if record.cells or named == 1)
+
+
+def _problem(record: _Record, named: int, delimiter: str) -> str | None:
+    if record.badly_quoted:
+        return f'line {record.line} has a quote inside a quoted cell that is not doubled; write "" for it'
+    if any(record.cells[named:]):
+        found = f"line {record.line} has {len(record.cells)} cells, the header {named}"
+        return f"{found}; put the cell that contains {delimiter!r} in double quotes"
+    return None
+
+
+def _delimiter(path: Path) -> str:
+    """The delimiter that cuts the header into most cells; a comma if none does."""
+    widths = dict.fromkeys(DELIMITERS, 0)
+    for delimiter in DELIMITERS:
+        with suppress(StopIteration):
+            header = next(record for record in _records(path, delimiter, unclosed_ok=True) if record.cells)
+            widths[delimiter] = 0 if header.badly_quoted else len(header.cells)
+    return max(widths, key=lambda delimiter: widths[delimiter])
+
+
+def _records(path: Path, delimiter: str, unclosed_ok: bool = False) -> Iterator[_Record]:
+    # The limit is the module's, for all readers. How long a petition may be is for others to say, row by row.
+    csv.field_size_limit(2**31 - 1)
+    record: list[str] = []
+    ended = False
+
+    def lines(stream: Iterable[str]) -> Iterator[str]:
+        nonlocal ended
+        for number, line in enumerate(stream, 1):
+            if "\0" in line:
+                raise invalid(path, f"has a NUL character in line {number}: not text, or UTF-16; save it as UTF-8")
+            record.append(line)
+            yield line
+        ended = True
+
+    with reading(path), path.open(encoding="utf-8-sig", newline="") as stream:
+        reader = csv.reader(lines(stream), delimiter=delimiter, strict=True)
+        while True:
+            first_line = reader.line_num + 1
+            record.clear()
+            try:
+                yield _Record(first_line, next(reader), badly_quoted=False)
+            except StopIteration:
+                return
+            except csv.Error as error:
+                if ended and not unclosed_ok:
+                    raise invalid(path, f"has a quote that opens in line {first_line} and never closes") from error
+                # The cells as a lenient program would read them.
+                yield _Record(first_line, next(csv.reader(record, delimiter=delimiter)), badly_quoted=True)

@@ -1,0 +1,219 @@
+"""From a finished run to a model directory: torch -> ONNX (fp16 weights and int8), checked against torch, calibrated, hashed."""
+
+import json
+import logging
+import shutil
+import tempfile
+import warnings
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from onnxruntime.quantization import QuantType, quantize_dynamic
+from onnxruntime.quantization.shape_inference import quant_pre_process
+
+from nlp_service import text
+from nlp_service.bundle import FORMAT, HEADS, MANIFEST, Head, Manifest, Thresholds, sha256
+from nlp_service.decision import softmax
+from nlp_service.encoder import FLOAT_FILE, INT8_FILE, OUTPUTS, OnnxEncoder, Runtime
+from nlp_service.errors import PetitionError
+from nlp_service.pipeline import PetitionClassifier, Read
+from nlp_service.taxonomy import EMERGENCY, load_taxonomy
+from nlp_service.tokens import CODES_FILE, VOCABULARY_FILE
+from training.calibration import choose_thresholds, temperature
+from training.data import Petition, read_petitions
+from training.fit import load_run
+from training.model import PetitionModel
+
+log = logging.getLogger(__name__)
+
+Floats = npt.NDArray[np.float32]
+
+MAX_FLOAT_DIFFERENCE = 0.02
+"""Largest gap of a logit between torch in fp32 and ONNX with fp16 weights."""
+
+MIN_INT8_AGREEMENT = 0.97
+"""Share of dev petitions whose best category int8 must leave as torch has it."""
+
+
+class ExportMismatch(Exception):
+    """The exported network does not answer as the trained one does."""
+
+
+def export(run: Path, output: Path, version: str) -> Manifest:
+    """Write a model directory.
+
+    Raises:
+        ExportMismatch: ONNX and torch disagree; nothing is written.
+        FileExistsError: `output` is there already: versions are never overwritten.
+    """
+    if output.exists():
+        raise FileExistsError(f"{output} exists; a model version is written once, choose another name")
+    model, summary = load_run(run)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix=".export-", dir=output.parent))
+    try:
+        for name in (VOCABULARY_FILE, CODES_FILE, "taxonomy.yaml"):
+            shutil.copyfile(run / name, scratch / name)
+        _write_networks(model, scratch)
+        manifest = _calibrated_manifest(model, summary, scratch, version)
+        (scratch / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        scratch.chmod(0o755)
+        scratch.rename(output)
+    except BaseException:
+        shutil.rmtree(scratch, ignore_errors=True)
+        raise
+    return manifest
+
+
+def _write_networks(model: PetitionModel, directory: Path) -> None:
+    with tempfile.TemporaryDirectory() as temporary:
+        full, prepared = Path(temporary) / "full.onnx", Path(temporary) / "prepared.onnx"
+        _trace(model, full)
+        quant_pre_process(str(full), str(prepared), skip_symbolic_shape=True)
+        quantize_dynamic(
+            str(prepared),
+            str(directory / INT8_FILE),
+            per_channel=True,
+            weight_type=QuantType.QInt8,
+            op_types_to_quantize=["MatMul", "Gemm", "Gather"],
+        )
+        onnx.save(halve(onnx.load(full)), directory / FLOAT_FILE)
+
+
+def _trace(model: PetitionModel, path: Path) -> None:
+    ids = torch.full((2, 16), 5)
+    axes = {0: "windows", 1: "positions"}
+    with warnings.catch_warnings():
+        # The tracing exporter is marked deprecated, but its graph is the one that int8 quantisation handles best.
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            model,
+            (ids, torch.ones_like(ids)),
+            str(path),
+            input_names=["input_ids", "attention_mask"],
+            output_names=list(OUTPUTS),
+            dynamic_axes={
+                "input_ids": axes,
+                "attention_mask": axes,
+                **{name: {0: "windows"} for name in OUTPUTS},
+            },
+            opset_version=17,
+            dynamo=False,
+        )
+
+
+def halve(network: onnx.ModelProto, smallest: int = 1024) -> onnx.ModelProto:
+    """Store weights of at least `smallest` numbers in fp16, cast to fp32 where they are used: half the file."""
+    casts = []
+    for tensor in network.graph.initializer:
+        if tensor.data_type != TensorProto.FLOAT or int(np.prod(tensor.dims)) < smallest:
+            continue
+        values = numpy_helper.to_array(tensor).astype(np.float16)
+        name = tensor.name
+        tensor.CopyFrom(numpy_helper.from_array(values, name + "_fp16"))
+        casts.append(helper.make_node("Cast", [name + "_fp16"], [name], name=name + "_cast", to=TensorProto.FLOAT))
+    nodes = [*casts, *network.graph.node]
+    del network.graph.node[:]
+    network.graph.node.extend(nodes)
+    onnx.checker.check_model(network)
+    return network
+
+
+def _calibrated_manifest(model: PetitionModel, summary: dict[str, Any], directory: Path, version: str) -> Manifest:
+    taxonomy = load_taxonomy(directory / "taxonomy.yaml")
+    config = summary["config"]
+    names = (INT8_FILE, FLOAT_FILE, VOCABULARY_FILE, CODES_FILE, "taxonomy.yaml")
+    draft = Manifest(
+        format=FORMAT,
+        version=version,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        encoder=summary["encoder"],
+        trained_on=summary["data"],
+        text_version=text.VERSION,
+        segmenter=summary["segmenter"],
+        taxonomy_version=taxonomy.version,
+        taxonomy_sha256=taxonomy.sha256,
+        window=config["window"],
+        window_overlap=config["window_overlap"],
+        heads={head: Head(labels=tuple(summary["labels"][head]), temperature=1.0) for head in HEADS},
+        thresholds=Thresholds(auto=1, suggest=1, emergency=0.5, legal_doubt=0.2),
+        files={name: sha256(directory / name) for name in names},
+        scores={},
+    )
+    # The draft makes the directory loadable, so that calibration reads petitions exactly as serving will.
+    (directory / MANIFEST).write_text(draft.model_dump_json(), encoding="utf-8")
+    classifier = PetitionClassifier.load(directory, Runtime.ONNXRUNTIME)
+    dev = read_petitions(Path(config["data"]) / "dev.jsonl", taxonomy)
+    logits = read_logits(classifier, [p.text for p in dev])
+    _compare(model, classifier, dev, logits, directory)
+    truth = {
+        head: np.array([draft.heads[head].labels.index(p.label(head)) for p in dev], dtype=np.int64) for head in HEADS
+    }
+    heads = {
+        head: Head(labels=draft.heads[head].labels, temperature=round(temperature(logits[head], truth[head]), 4))
+        for head in HEADS
+    }
+    probabilities = {head: softmax(logits[head], heads[head].temperature) for head in HEADS}
+    column = heads["urgency"].labels.index(EMERGENCY)
+    thresholds = choose_thresholds(
+        probabilities["category"], truth["category"], probabilities["urgency"][:, column], truth["urgency"] == column
+    )
+    return draft.model_copy(update={"heads": heads, "thresholds": thresholds})
+
+
+def read_logits(classifier: PetitionClassifier, texts: Sequence[str]) -> dict[str, Floats]:
+    """(texts, classes) for every head, as served. Raises PetitionError for a text that cannot be read."""
+    reads: list[Read] = []
+    for start in range(0, len(texts), 64):
+        for read in classifier.read_many(texts[start : start + 64]):
+            if isinstance(read, PetitionError):
+                raise read
+            reads.append(read)
+    return {head: np.stack([read.logits[head] for read in reads]) for head in HEADS}
+
+
+@torch.inference_mode()
+def _compare(
+    model: PetitionModel,
+    classifier: PetitionClassifier,
+    dev: Sequence[Petition],
+    int8: dict[str, Floats],
+    directory: Path,
+    float_cases: int = 32,
+) -> None:
+    windows = [classifier.tokenise(petition.text) for petition in dev]
+    rows: list[dict[str, Floats]] = []
+    for pieces in windows:
+        outputs = [model(torch.tensor([piece]), torch.ones(1, len(piece), dtype=torch.long)) for piece in pieces]
+        rows.append({head: np.mean([o[i][0].numpy() for o in outputs], axis=0) for i, head in enumerate(HEADS)})
+    float_network = OnnxEncoder(directory / FLOAT_FILE, 1)
+    for pieces, row in list(zip(windows, rows, strict=True))[:float_cases]:
+        served = float_network.run(pieces)
+        for head in HEADS:
+            gap = float(np.abs(served[head].mean(axis=0) - row[head]).max())
+            if gap > MAX_FLOAT_DIFFERENCE:
+                raise ExportMismatch(f"{FLOAT_FILE} differs from torch by {gap:.4f} in {head}, limit {MAX_FLOAT_DIFFERENCE}")
+    expected = np.stack([row["category"] for row in rows]).argmax(axis=1)
+    agreement = float((expected == int8["category"].argmax(axis=1)).mean()) if len(rows) else 1.0
+    log.info("int8 leaves the category of %.1f %% of %d dev petitions as torch has it", 100 * agreement, len(rows))
+    if agreement < MIN_INT8_AGREEMENT:
+        raise ExportMismatch(
+            f"{INT8_FILE} agrees with torch on {agreement:.3f} of {len(rows)} categories, limit {MIN_INT8_AGREEMENT}"
+        )
+
+
+def write_scores(directory: Path, scores: dict[str, Any]) -> None:
+    """Put evaluation scores into the manifest; nothing that a hash covers changes."""
+    path = directory / MANIFEST
+    content = json.loads(path.read_text(encoding="utf-8"))
+    content["scores"] = scores
+    scratch = path.with_suffix(".tmp")
+    scratch.write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    scratch.rename(path)

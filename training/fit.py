@@ -1,0 +1,267 @@
+"""Fine-tune an encoder on labelled petitions: one TOML is one run, one run is one directory."""
+
+import json
+import logging
+import math
+import platform
+import random
+import shutil
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from safetensors.torch import load_file, save_file
+from sklearn.metrics import f1_score
+from torch.nn import functional
+
+from nlp_service.segment import Segmenter, UndertheseaSegmenter
+from nlp_service.taxonomy import Taxonomy, load_taxonomy
+from nlp_service.text import normalise
+from nlp_service.tokens import CODES_FILE, VOCABULARY_FILE, PhobertTokens, windows
+from training import checkpoint
+from training.augment import vary
+from training.data import Petition, digest, read_petitions
+from training.model import PetitionModel, load_encoder, parameter_groups, resolve_encoder
+from training.pooling import pad
+
+log = logging.getLogger(__name__)
+
+WEIGHTS = "model.safetensors"
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """One run; the TOML file has the same names. Probabilities of the changed copies are a copy and an epoch."""
+
+    encoder: str
+    data: str
+    taxonomy: str
+    seed: int = 13
+    epochs: int = 8
+    batch_size: int = 16
+    learning_rate: float = 2e-4
+    head_rate: float = 1e-3
+    layer_decay: float = 0.9
+    weight_decay: float = 0.01
+    warmup: float = 0.1
+    dropout: float = 0.1
+    label_smoothing: float = 0.05
+    balance: float = 0.3
+    urgency_weight: float = 0.6
+    type_weight: float = 0.5
+    secondary_weight: float = 0.15
+    undiacritised: float = 0.15
+    recased: float = 0.1
+    slips: float = 0.1
+    headless: float = 0.5
+    window: int = 256
+    window_overlap: int = 64
+    max_windows: int = 4
+
+
+@dataclass(frozen=True)
+class Example:
+    windows: list[list[int]]
+    petition: Petition
+
+    @property
+    def length(self) -> int:
+        return max(len(window) for window in self.windows)
+
+
+def fit(config: FitConfig, run: Path) -> dict[str, Any]:
+    """Train and leave weights, vocabulary, config, environment and history in `run`; goes on from its checkpoint."""
+    run.mkdir(parents=True, exist_ok=True)
+    settled = run / "config.json"
+    if settled.exists() and json.loads(settled.read_text()) != asdict(config):
+        raise ValueError(f"{run} holds a run of another config; give this one its own directory")
+    settled.write_text(json.dumps(asdict(config), indent=1))
+    taxonomy = load_taxonomy(Path(config.taxonomy))
+    parts = {name: read_petitions(Path(config.data) / f"{name}.jsonl", taxonomy) for name in ("train", "dev")}
+    directory = resolve_encoder(config.encoder)
+    for name in (VOCABULARY_FILE, CODES_FILE):
+        shutil.copyfile(directory / name, run / name)
+    shutil.copyfile(config.taxonomy, run / "taxonomy.yaml")
+    tokens = PhobertTokens.load(directory)
+    segmenter = UndertheseaSegmenter()
+    labels = {head: [label.id for label in known] for head, known in taxonomy.heads.items()}
+    torch.manual_seed(config.seed)
+    model = PetitionModel(
+        load_encoder(directory, config.dropout), {head: len(ids) for head, ids in labels.items()}, config.dropout
+    )
+    dev = [_example(p, p.text, segmenter, tokens, config) for p in parts["dev"]]
+    history = _train(config, model, parts["train"], dev, labels, segmenter, tokens, run)
+    save_file({name: t.detach().contiguous() for name, t in model.state_dict().items()}, run / WEIGHTS)
+    (run / "encoder_config.json").write_text(model.encoder.config.to_json_string(), encoding="utf-8")
+    summary = {
+        "config": asdict(config),
+        "labels": labels,
+        "encoder": _encoder_identity(config.encoder, directory),
+        "segmenter": segmenter.version,
+        "data": {name: {"count": len(rows), "sha256": digest(rows)} for name, rows in parts.items()},
+        "environment": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+        },
+        "history": history,
+    }
+    (run / "run.json").write_text(json.dumps(summary, ensure_ascii=False, indent=1), encoding="utf-8")
+    return summary
+
+
+def load_run(run: Path) -> tuple[PetitionModel, dict[str, Any]]:
+    """The trained model and its summary, from a finished run directory."""
+    summary: dict[str, Any] = json.loads((run / "run.json").read_text(encoding="utf-8"))
+    config = transformers.RobertaConfig.from_json_file(run / "encoder_config.json")
+    encoder = transformers.RobertaModel(config, add_pooling_layer=False)
+    model = PetitionModel(encoder, {head: len(ids) for head, ids in summary["labels"].items()})
+    model.load_state_dict(load_file(run / WEIGHTS))
+    return model.eval(), summary
+
+
+def _encoder_identity(source: str, directory: Path) -> dict[str, Any]:
+    card = directory / "encoder.json"
+    return json.loads(card.read_text(encoding="utf-8")) if card.exists() else {"name": source}
+
+
+def _example(
+    petition: Petition, text: str, segmenter: Segmenter, tokens: PhobertTokens, config: FitConfig
+) -> Example:
+    ids = tokens.encode(segmenter.segment(normalise(text)))
+    return Example(windows(ids, config.window, config.window_overlap)[: config.max_windows], petition)
+
+
+def _targets(examples: Sequence[Example], labels: dict[str, list[str]], secondary_weight: float) -> dict[str, torch.Tensor]:
+    """Class probabilities, (examples, classes); secondary categories share `secondary_weight` of the category's."""
+    targets = {}
+    for head, ids in labels.items():
+        matrix = torch.zeros(len(examples), len(ids))
+        for row, example in enumerate(examples):
+            matrix[row, ids.index(example.petition.label(head))] = 1.0
+            others = example.petition.secondary if head == "category" else ()
+            if others:
+                matrix[row] *= 1 - secondary_weight
+                for other in others:
+                    matrix[row, ids.index(other)] += secondary_weight / len(others)
+        targets[head] = matrix
+    return targets
+
+
+def class_weights(petitions: Sequence[Petition], head: str, ids: list[str], power: float) -> torch.Tensor:
+    """Rarer classes weigh more: (mean count / count) ** power, so 0 is no weighting and 1 is full balance."""
+    counts = Counter(petition.label(head) for petition in petitions)
+    mean = len(petitions) / len(ids)
+    return torch.tensor([(mean / max(counts[label], 1)) ** power for label in ids]).clamp(0.3, 3.0)
+
+
+def pooled_logits(model: PetitionModel, examples: Sequence[Example], heads: Sequence[str]) -> dict[str, torch.Tensor]:
+    """Logits a petition: the mean over its windows, as serving pools them."""
+    matrix, mask = pad([window for example in examples for window in example.windows])
+    owner = torch.tensor([row for row, example in enumerate(examples) for _ in example.windows])
+    outputs = model(matrix, mask)
+    pooled = {}
+    for head, logits in zip(heads, outputs, strict=False):
+        total = torch.zeros(len(examples), logits.shape[1], dtype=logits.dtype).index_add(0, owner, logits)
+        pooled[head] = total / torch.bincount(owner, minlength=len(examples)).unsqueeze(1)
+    return pooled
+
+
+def _train(
+    config: FitConfig,
+    model: PetitionModel,
+    petitions: list[Petition],
+    dev: list[Example],
+    labels: dict[str, list[str]],
+    segmenter: Segmenter,
+    tokens: PhobertTokens,
+    run: Path,
+) -> list[dict[str, float]]:
+    groups = parameter_groups(model, config.learning_rate, config.layer_decay, config.head_rate, config.weight_decay)
+    optimiser = torch.optim.AdamW(groups, betas=(0.9, 0.98), fused=True)
+    weights = {head: class_weights(petitions, head, ids, config.balance) for head, ids in labels.items()}
+    scale = {"category": 1.0, "urgency": config.urgency_weight, "petition_type": config.type_weight}
+    state = checkpoint.load(run / "checkpoint", model, optimiser)
+    history: list[dict[str, float]] = state.get("history", [])
+    steps = math.ceil(len(petitions) / config.batch_size) * config.epochs
+    step = int(state.get("step", 0))
+    for epoch in range(len(history), config.epochs):
+        # Everything random in an epoch follows from (seed, epoch): a resumed run is the uninterrupted one.
+        generator = random.Random(config.seed * 1000 + epoch)
+        torch.manual_seed(config.seed * 1000 + epoch)
+        started, total, seen = time.monotonic(), 0.0, 0
+        examples = [
+            _example(
+                p,
+                vary(p.text, generator, config.undiacritised, config.recased, config.slips, config.headless),
+                segmenter,
+                tokens,
+                config,
+            )
+            for p in petitions
+        ]
+        model.train()
+        for batch in _batches(examples, config.batch_size, generator):
+            rate = _schedule(step / steps, config.warmup)
+            for group in optimiser.param_groups:
+                group["lr"] = group["initial_lr"] * rate
+            logits = pooled_logits(model, batch, list(labels))
+            targets = _targets(batch, labels, config.secondary_weight)
+            loss = torch.zeros(())
+            for head in labels:
+                loss = loss + scale[head] * functional.cross_entropy(
+                    logits[head], targets[head], weights[head], label_smoothing=config.label_smoothing
+                )
+            optimiser.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimiser.step()
+            step += 1
+            total += float(loss.detach()) * len(batch)
+            seen += len(batch)
+        scores = _dev_scores(model, dev, labels)
+        history.append({"epoch": epoch + 1, "loss": total / seen, **scores})
+        log.info("epoch %d of %d, %.0f s: %s", epoch + 1, config.epochs, time.monotonic() - started, history[-1])
+        checkpoint.save(run / "checkpoint", model, optimiser, {"step": step, "history": history})
+    return history
+
+
+def _batches(examples: list[Example], size: int, generator: random.Random) -> list[list[Example]]:
+    order = list(range(len(examples)))
+    generator.shuffle(order)
+    batches = []
+    for start in range(0, len(order), size * 40):
+        chunk = sorted(order[start : start + size * 40], key=lambda i: examples[i].length)
+        batches += [[examples[i] for i in chunk[k : k + size]] for k in range(0, len(chunk), size)]
+    generator.shuffle(batches)
+    return batches
+
+
+def _schedule(done: float, warmup: float) -> float:
+    return done / warmup if done < warmup else max(1 - (done - warmup) / (1 - warmup), 0.02)
+
+
+@torch.inference_mode()
+def _dev_scores(model: PetitionModel, dev: list[Example], labels: dict[str, list[str]]) -> dict[str, float]:
+    model.eval()
+    guesses: dict[str, list[int]] = {head: [] for head in labels}
+    order = sorted(range(len(dev)), key=lambda i: dev[i].length)
+    for start in range(0, len(dev), 32):
+        batch = [dev[i] for i in order[start : start + 32]]
+        for head, logits in pooled_logits(model, batch, list(labels)).items():
+            guesses[head] += logits.argmax(1).tolist()
+    scores = {}
+    for head, ids in labels.items():
+        truth = [ids.index(dev[i].petition.label(head)) for i in order]
+        scores[f"{head}_accuracy"] = round(sum(a == b for a, b in zip(truth, guesses[head], strict=True)) / len(dev), 4)
+        scores[f"{head}_macro_f1"] = round(float(f1_score(truth, guesses[head], average="macro")), 4)
+    return scores
+
+
+def taxonomy_of(run: Path) -> Taxonomy:
+    return load_taxonomy(run / "taxonomy.yaml")
