@@ -52,16 +52,22 @@ class BatchPetitionIn(BaseModel):
 
 
 class BatchIn(BaseModel):
+    """Many petitions in one request."""
+
     petitions: list[BatchPetitionIn]
 
 
 class ScoredOut(BaseModel):
+    """A label with its probability."""
+
     id: str
     name: str = Field(description="Vietnamese name, for people")
     probability: float = Field(ge=0, le=1, description="Calibrated on held-out petitions")
 
 
 class ReasonOut(BaseModel):
+    """Why the decision is what it is."""
+
     code: str
     message: str = Field(description="Vietnamese sentence for the clerk")
 
@@ -83,12 +89,16 @@ class ResultOut(BaseModel):
 
 
 class ErrorBody(BaseModel):
+    """What went wrong: a kind for programs, a sentence for people."""
+
     kind: ErrorKind
     message: str
     detail: dict[str, Any]
 
 
 class ErrorOut(BaseModel):
+    """The one error shape."""
+
     error: ErrorBody
 
 
@@ -101,6 +111,8 @@ class BatchItemOut(BaseModel):
 
 
 class BatchOut(BaseModel):
+    """Results in the order of the request."""
+
     results: list[BatchItemOut]
 
 
@@ -127,8 +139,12 @@ def create_app(settings: Settings, classifier: PetitionClassifier | None = None)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        loaded = classifier or await asyncio.to_thread(
-            PetitionClassifier.load, settings.model, settings.runtime, settings.threads, settings.max_chars
+        loaded = (
+            classifier
+            if classifier is not None
+            else await asyncio.to_thread(
+                PetitionClassifier.load, settings.model, settings.runtime, settings.threads, settings.max_chars
+            )
         )
         manifest = loaded.bundle.manifest
         metrics.model.info({"version": manifest.version, "runtime": loaded.encoder.name})
@@ -301,7 +317,9 @@ def _add_errors(app: FastAPI, metrics: Metrics) -> None:
     async def on_http(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)
         kinds = {404: ErrorKind.NOT_FOUND, 405: ErrorKind.METHOD_NOT_ALLOWED}
-        kind = kinds.get(error.status_code, ErrorKind.INVALID_REQUEST if error.status_code < 500 else ErrorKind.INTERNAL)
+        kind = kinds.get(
+            error.status_code, ErrorKind.INVALID_REQUEST if error.status_code < 500 else ErrorKind.INTERNAL
+        )
         message = f"{request.method} {request.url.path}: {error.detail}; see /openapi.json for what there is"
         return respond(PetitionError(kind, message), error.status_code)
 

@@ -52,6 +52,7 @@ class Batcher(Generic[Item, Answer]):
 
     @property
     def alive(self) -> bool:
+        """Whether the worker runs."""
         return self._loop_task is not None and not self._loop_task.done()
 
     def start(self) -> None:

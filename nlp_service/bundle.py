@@ -88,6 +88,7 @@ def resolve(path: Path) -> Path:
 
 
 def sha256(path: Path) -> str:
+    """Hex digest of a file's bytes."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 

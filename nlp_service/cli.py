@@ -4,7 +4,7 @@ import json
 import logging
 import sys
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -39,7 +39,7 @@ def _fail(error: PetitionError) -> NoReturn:
 
 
 def _settings(model: Path | None, runtime: Runtime | None) -> Settings:
-    given = {"model": model, "runtime": runtime}
+    given: dict[str, Any] = {"model": model, "runtime": runtime}
     return Settings(**{name: value for name, value in given.items() if value is not None})
 
 
@@ -79,7 +79,9 @@ def classify(
 def label(
     input_file: Annotated[Path, typer.Argument(metavar="INPUT", help="CSV, XLSX, JSONL or Parquet file")],
     output_file: Annotated[Path, typer.Argument(metavar="OUTPUT", help="Labelled file; format by its extension")],
-    text_column: Annotated[str | None, typer.Option(help="Column with the petition; found by itself if not named")] = None,
+    text_column: Annotated[
+        str | None, typer.Option(help="Column with the petition; found by itself if not named")
+    ] = None,
     id_column: Annotated[str | None, typer.Option(help="Column that names a row in messages")] = None,
     workers: Annotated[int, typer.Option(min=0, help="Processes; 0 = one a core")] = 0,
     model: ModelOption = None,

@@ -84,7 +84,10 @@ def decide(logits: Mapping[str, Floats], manifest: Manifest, taxonomy: Taxonomy)
     reasons: list[Reason] = []
     if urgency.id == EMERGENCY:
         reasons.append(
-            Reason("emergency", f"Có dấu hiệu khẩn cấp ({urgency.probability:.0%}): báo ngay cho người trực, không chờ duyệt.")
+            Reason(
+                "emergency",
+                f"Có dấu hiệu khẩn cấp ({urgency.probability:.0%}): báo ngay cho người trực, không chờ duyệt.",
+            )
         )
     human = False
     if any(c.review_always for c in taxonomy.categories if c.id == category.id):
@@ -93,9 +96,7 @@ def decide(logits: Mapping[str, Floats], manifest: Manifest, taxonomy: Taxonomy)
     best_three = sum(scored.probability for scored in ranked["category"][:ALTERNATIVES])
     if best_three < thresholds.suggest:
         human = True
-        reasons.append(
-            Reason("category_unclear", f"Ba lĩnh vực khả dĩ nhất chỉ đạt {best_three:.0%}: cần người đọc.")
-        )
+        reasons.append(Reason("category_unclear", f"Ba lĩnh vực khả dĩ nhất chỉ đạt {best_three:.0%}: cần người đọc."))
     for scored in ranked["petition_type"][1:]:
         if scored.id in _LEGAL and scored.probability >= thresholds.legal_doubt:
             human = True

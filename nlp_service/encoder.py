@@ -25,6 +25,8 @@ INT8_FILE, FLOAT_FILE = "model.int8.onnx", "model.onnx"
 
 
 class Runtime(StrEnum):
+    """What runs the network; `auto` is OpenVINO where the CPU has AMX and OpenVINO is installed."""
+
     AUTO = "auto"
     ONNXRUNTIME = "onnxruntime"
     OPENVINO = "openvino"
@@ -39,7 +41,9 @@ class Encoder(Protocol):
 
     name: str
 
-    def run(self, windows: Windows) -> dict[str, Floats]: ...
+    def run(self, windows: Windows) -> dict[str, Floats]:
+        """See the class."""
+        ...
 
 
 def open_encoder(directory: Path, runtime: Runtime = Runtime.AUTO, threads: int = 0) -> Encoder:
@@ -73,6 +77,7 @@ class OnnxEncoder:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="onnx") if threads > 1 else None
 
     def run(self, windows: Windows) -> dict[str, Floats]:
+        """See `Encoder`."""
         if self._pool is None or len(windows) == 1:
             rows = [_run_onnx(self._one, window) for window in windows]
         else:
@@ -122,6 +127,7 @@ class OpenVinoEncoder:
         self.name = f"openvino {''.join(precision).strip()}, {path.name}, {threads} threads"
 
     def run(self, windows: Windows) -> dict[str, Floats]:
+        """See `Encoder`."""
         order = sorted(range(len(windows)), key=lambda i: len(windows[i]))
         parts: dict[str, list[Floats]] = {name: [] for name in OUTPUTS}
         for start in range(0, len(order), self.BATCH):

@@ -65,6 +65,7 @@ class PetitionError(Exception):
 
     @property
     def http_status(self) -> int:
+        """The status of this kind over HTTP."""
         return HTTP_STATUS[self.kind]
 
     def as_dict(self) -> dict[str, Any]:

@@ -13,7 +13,9 @@ class Segmenter(Protocol):
 
     version: str
 
-    def segment(self, text: str) -> str: ...
+    def segment(self, text: str) -> str:
+        """See the class."""
+        ...
 
 
 class UndertheseaSegmenter:
@@ -50,6 +52,7 @@ class UndertheseaSegmenter:
         self._crf = WordCrf(files / "models.bin", dictionary, flags)
 
     def segment(self, text: str) -> str:
+        """Words joined by spaces, syllables of a word by underscores."""
         return " ".join(self._segment(piece) for piece in chunks(text))
 
     def _segment(self, text: str) -> str:

@@ -55,9 +55,7 @@ class PhobertTokens:
                     spare += 1
         for special, identity in zip(_SPECIAL, (BOS, PAD, EOS, UNK), strict=True):
             ids.setdefault(f"\0{special}", identity)
-        model = BPE(
-            vocab=ids, merges=merges, unk_token=f"\0{_SPECIAL[UNK]}", end_of_word_suffix="</w>", fuse_unk=False
-        )
+        model = BPE(vocab=ids, merges=merges, unk_token=f"\0{_SPECIAL[UNK]}", end_of_word_suffix="</w>", fuse_unk=False)
         tokenizer = Tokenizer(model)
         tokenizer.pre_tokenizer = WhitespaceSplit()
         return cls(tokenizer, known)

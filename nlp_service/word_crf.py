@@ -30,9 +30,7 @@ class WordCrf:
         flags: `(isdigit, istitle, is_in_dict)` of one syllable as underthesea's featurizer sees it.
     """
 
-    def __init__(
-        self, model: Path, dictionary: set[str], flags: Callable[[str], tuple[bool, bool, bool]]
-    ) -> None:
+    def __init__(self, model: Path, dictionary: set[str], flags: Callable[[str], tuple[bool, bool, bool]]) -> None:
         labels, weights, transitions = read_crfsuite(model.read_bytes())
         if sorted(labels) != ["B-W", "I-W"]:
             raise ValueError(f"{model.name} has labels {labels}, expected B-W and I-W")
@@ -76,17 +74,17 @@ class WordCrf:
         for t in range(n - 1):
             key = f"{lowered[t]} {lowered[t + 1]}"
             self._add_bigram(scores, t, self._bigram_flags[unigrams[t][1] and unigrams[t + 1][1], key in dictionary])
-            if row := lower_rows.get(key):
-                self._add_bigram(scores, t, row)
-            if row := raw_rows.get(f"{syllables[t]} {syllables[t + 1]}"):
-                self._add_bigram(scores, t, row)
+            if found := lower_rows.get(key):
+                self._add_bigram(scores, t, found)
+            if found := raw_rows.get(f"{syllables[t]} {syllables[t + 1]}"):
+                self._add_bigram(scores, t, found)
         rows = self._trigram
         for t in range(n - 2):
             title = unigrams[t][1] and unigrams[t + 1][1] and unigrams[t + 2][1]
             known = f"{lowered[t]} {lowered[t + 1]} {lowered[t + 2]}" in dictionary
             self._add_trigram(scores, t, self._trigram_flags[title, known])
-            if row := rows.get(f"{syllables[t]} {syllables[t + 1]} {syllables[t + 2]}"):
-                self._add_trigram(scores, t, row)
+            if found := rows.get(f"{syllables[t]} {syllables[t + 1]} {syllables[t + 2]}"):
+                self._add_trigram(scores, t, found)
         self._add_edges(scores, n)
         return self._viterbi(scores[_MARGIN : _MARGIN + n])
 

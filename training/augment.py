@@ -44,7 +44,9 @@ def slip(text: str, generator: random.Random, rate: float = 0.03) -> str:
     return "".join(letters)
 
 
-def vary(text: str, generator: random.Random, undiacritised: float, recased: float, slips: float, headless: float) -> str:
+def vary(
+    text: str, generator: random.Random, undiacritised: float, recased: float, slips: float, headless: float
+) -> str:
     """One copy of `text`, each change drawn with its probability."""
     if generator.random() < headless:
         text = mask_heading(text)

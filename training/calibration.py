@@ -34,7 +34,9 @@ def expected_calibration_error(probabilities: Floats, truth: Ints, bins: int = 1
     confidence = probabilities.max(axis=1)
     right = probabilities.argmax(axis=1) == truth
     index = np.minimum((confidence * bins).astype(int), bins - 1)
-    gaps = [abs(right[index == b].mean() - confidence[index == b].mean()) * (index == b).mean() for b in np.unique(index)]
+    gaps = [
+        abs(right[index == b].mean() - confidence[index == b].mean()) * (index == b).mean() for b in np.unique(index)
+    ]
     return float(sum(gaps))
 
 
@@ -50,7 +52,9 @@ def lowest_threshold(scores: Floats, right: npt.NDArray[np.bool_], precision: fl
     return float(scores[order][good[-1]]) if good else 1.0
 
 
-def choose_thresholds(category: Floats, truth: Ints, emergency: Floats, is_emergency: npt.NDArray[np.bool_]) -> Thresholds:
+def choose_thresholds(
+    category: Floats, truth: Ints, emergency: Floats, is_emergency: npt.NDArray[np.bool_]
+) -> Thresholds:
     """Thresholds on calibrated held-out probabilities.
 
     Args:
@@ -80,4 +84,3 @@ def wilson(hits: int, total: int, z: float = 1.96) -> tuple[float, float]:
     centre = (p + z * z / (2 * total)) / (1 + z * z / total)
     half = z * np.sqrt(p * (1 - p) / total + z * z / (4 * total * total)) / (1 + z * z / total)
     return (max(0.0, float(centre - half)), min(1.0, float(centre + half)))
-

@@ -14,7 +14,9 @@ def save(directory: Path, model: torch.nn.Module, optimiser: torch.optim.Optimiz
     scratch = directory.with_name(directory.name + ".tmp")
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
-    save_file({k: v.detach().contiguous().clone() for k, v in model.state_dict().items()}, scratch / "model.safetensors")
+    save_file(
+        {k: v.detach().contiguous().clone() for k, v in model.state_dict().items()}, scratch / "model.safetensors"
+    )
     moments = {
         f"{index}.{name}": value.detach().clone().contiguous()
         for index, values in optimiser.state_dict()["state"].items()

@@ -53,7 +53,9 @@ def _read(config: Path) -> dict[str, Any]:
 def encoder(
     config: Annotated[Path, typer.Argument(help="TOML of an EncoderConfig")],
     output: Annotated[Path, typer.Option(help="Directory for the encoder")] = Path("models/encoder"),
-    work: Annotated[Path, typer.Option(help="Directory for corpus, teacher embeddings, checkpoints")] = Path("runs/encoder"),
+    work: Annotated[Path, typer.Option(help="Directory for corpus, teacher embeddings, checkpoints")] = Path(
+        "runs/encoder"
+    ),
 ) -> None:
     """Distil a compact encoder in PhoBERT's format from text files; goes on where it was stopped."""
     from training.distil import EncoderConfig, distil
@@ -87,7 +89,8 @@ def fit(
     config: Annotated[Path, typer.Argument(help="TOML of a FitConfig")],
     run: Annotated[Path, typer.Option(help="Directory of this run")],
     encoder_source: Annotated[
-        str | None, typer.Option("--encoder", help="Instead of the config's: a directory or hub id (vinai/phobert-base)")
+        str | None,
+        typer.Option("--encoder", help="Instead of the config's: a directory or hub id (vinai/phobert-base)"),
     ] = None,
 ) -> None:
     """Fine-tune an encoder on the labelled petitions; goes on where it was stopped."""
@@ -116,9 +119,13 @@ def export(
 @app.command()
 def evaluate(
     model: Annotated[Path, typer.Argument(help="Model directory or pointer file")],
-    data: Annotated[Path, typer.Option(help="Directory with train.jsonl (for the baseline) and test.jsonl")] = PETITIONS,
+    data: Annotated[
+        Path, typer.Option(help="Directory with train.jsonl (for the baseline) and test.jsonl")
+    ] = PETITIONS,
     real: Annotated[Path | None, typer.Option(help="JSONL of real petitions, evaluation only, reported apart")] = None,
-    output: Annotated[Path, typer.Option(help="Directory for report.md, report.json and pictures")] = Path("runs/report"),
+    output: Annotated[Path, typer.Option(help="Directory for report.md, report.json and pictures")] = Path(
+        "runs/report"
+    ),
     card: Annotated[bool, typer.Option(help="Write the scores into the manifest and the model card")] = False,
 ) -> None:
     """Score a model on the test split and on real petitions, beside TF-IDF + linear SVM."""

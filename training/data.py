@@ -47,11 +47,13 @@ class Petition:
     accept: tuple[str, ...] = field(default=())
 
     def label(self, head: str) -> str:
+        """The label of one head."""
         value: str = getattr(self, head)
         return value
 
     @property
     def accepted(self) -> tuple[str, ...]:
+        """Categories that count as right."""
         return self.accept or (self.category,)
 
 

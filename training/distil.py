@@ -10,7 +10,7 @@ import logging
 import math
 import random
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,13 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class EncoderConfig:
-    """One encoder run; the TOML file has the same names."""
+    """One encoder run; the TOML file has the same names.
+
+    Attributes:
+        undiacritised: share of lines that the student reads without diacritics, the teacher with them.
+        held_out: first lines of the sample, kept to measure on.
+        distilled_lines: how many of the sampled lines are distilled; those beyond only teach the vocabulary.
+    """
 
     corpus_root: str
     sources: list[Source]
@@ -56,14 +62,16 @@ class EncoderConfig:
     checkpoint_steps: int = 200
     processes: int = 2
     seed: int = 13
-    max_positions: int = field(default=256)
+    max_positions: int = 256
+    distilled_lines: int | None = None
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "EncoderConfig":
-        sources = [Source(**source) for source in values.pop("sources")]
-        return cls(sources=sources, **values)
+        """From a parsed TOML file. Raises TypeError for a name that is no field."""
+        return cls(**{**values, "sources": [Source(**source) for source in values["sources"]]})
 
     def digest(self) -> str:
+        """Names the run: another config, another digest."""
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -80,6 +88,7 @@ def distil(config: EncoderConfig, work: Path, output: Path) -> dict[str, Any]:
         learn((line.segmented for line in lines), config.vocabulary, work)
     tokens = PhobertTokens.load(work)
     teacher = load_teacher(config.teacher)
+    lines = lines[: config.distilled_lines]
     targets = _teacher_embeddings(teacher, lines, work)
     train_ids = [windows(tokens.encode(line.segmented), config.max_positions)[0] for line in lines]
     student = _new_student(config, teacher, work)
@@ -150,7 +159,9 @@ def _teacher_embeddings(teacher: Teacher, lines: list[Line], work: Path) -> npt.
             np.save(stream, rows, allow_pickle=False)
         scratch.rename(path)
         made += len(rows)
-        log.info("teacher: %d of %d lines, %.0f lines/s", start + len(rows), len(lines), made / (time.monotonic() - started))
+        log.info(
+            "teacher: %d of %d lines, %.0f lines/s", start + len(rows), len(lines), made / (time.monotonic() - started)
+        )
     return np.concatenate([np.load(path, allow_pickle=False) for path in sorted(blocks.glob("*.npy"))])
 
 
@@ -299,7 +310,5 @@ def _probe(
             parts.append(mean_pool(student(input_ids=matrix, attention_mask=mask).last_hidden_state, mask))
         similarity = functional.normalize(torch.cat(parts), dim=1) @ expected.T
         scores[f"cosine_{name}"] = round(float(similarity.diagonal().mean()), 4)
-        scores[f"retrieval_{name}"] = round(
-            float((similarity.argmax(1) == torch.arange(len(rows))).float().mean()), 4
-        )
+        scores[f"retrieval_{name}"] = round(float((similarity.argmax(1) == torch.arange(len(rows))).float().mean()), 4)
     return scores

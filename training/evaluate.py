@@ -49,9 +49,7 @@ def evaluate(
     report["category"] = category_scores(probabilities["category"], petitions, labels["category"])
     for head in ("urgency", "petition_type"):
         report[head] = head_scores(probabilities[head], petitions, head, labels[head])
-    decisions = [
-        decide({head: logits[head][i] for head in HEADS}, manifest, taxonomy) for i in range(len(petitions))
-    ]
+    decisions = [decide({head: logits[head][i] for head in HEADS}, manifest, taxonomy) for i in range(len(petitions))]
     called = np.array([decision.urgency.id == EMERGENCY for decision in decisions])
     real = np.array([petition.urgency == EMERGENCY for petition in petitions])
     report["emergency"] = {
@@ -122,7 +120,10 @@ def category_scores(probabilities: Floats, petitions: Sequence[Petition], labels
     }
 
 
-def head_scores(probabilities: Floats, petitions: Sequence[Petition], head: str, labels: Sequence[str]) -> dict[str, Any]:
+def head_scores(
+    probabilities: Floats, petitions: Sequence[Petition], head: str, labels: Sequence[str]
+) -> dict[str, Any]:
+    """Accuracy, ECE, macro-F1 and per-class scores of urgency or petition type."""
     truth = np.array([labels.index(petition.label(head)) for petition in petitions])
     guess = probabilities.argmax(axis=1)
     scores = {

@@ -19,7 +19,7 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from nlp_service import text
-from nlp_service.bundle import FORMAT, HEADS, MANIFEST, Head, Manifest, Thresholds, sha256
+from nlp_service.bundle import HEADS, MANIFEST, Head, Manifest, Thresholds, sha256
 from nlp_service.decision import softmax
 from nlp_service.encoder import FLOAT_FILE, INT8_FILE, OUTPUTS, OnnxEncoder, Runtime
 from nlp_service.errors import PetitionError
@@ -131,7 +131,7 @@ def _calibrated_manifest(model: PetitionModel, summary: dict[str, Any], director
     config = summary["config"]
     names = (INT8_FILE, FLOAT_FILE, VOCABULARY_FILE, CODES_FILE, "taxonomy.yaml")
     draft = Manifest(
-        format=FORMAT,
+        format=1,
         version=version,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         encoder=summary["encoder"],
@@ -199,7 +199,9 @@ def _compare(
         for head in HEADS:
             gap = float(np.abs(served[head].mean(axis=0) - row[head]).max())
             if gap > MAX_FLOAT_DIFFERENCE:
-                raise ExportMismatch(f"{FLOAT_FILE} differs from torch by {gap:.4f} in {head}, limit {MAX_FLOAT_DIFFERENCE}")
+                raise ExportMismatch(
+                    f"{FLOAT_FILE} differs from torch by {gap:.4f} in {head}, limit {MAX_FLOAT_DIFFERENCE}"
+                )
     expected = np.stack([row["category"] for row in rows]).argmax(axis=1)
     agreement = float((expected == int8["category"].argmax(axis=1)).mean()) if len(rows) else 1.0
     log.info("int8 leaves the category of %.1f %% of %d dev petitions as torch has it", 100 * agreement, len(rows))

@@ -20,7 +20,7 @@ from sklearn.metrics import f1_score
 from torch.nn import functional
 
 from nlp_service.segment import Segmenter, UndertheseaSegmenter
-from nlp_service.taxonomy import Taxonomy, load_taxonomy
+from nlp_service.taxonomy import load_taxonomy
 from nlp_service.text import normalise
 from nlp_service.tokens import CODES_FILE, VOCABULARY_FILE, PhobertTokens, windows
 from training import checkpoint
@@ -66,11 +66,14 @@ class FitConfig:
 
 @dataclass(frozen=True)
 class Example:
+    """A petition as the network reads it: windows of ids."""
+
     windows: list[list[int]]
     petition: Petition
 
     @property
     def length(self) -> int:
+        """Positions of the longest window."""
         return max(len(window) for window in self.windows)
 
 
@@ -130,14 +133,14 @@ def _encoder_identity(source: str, directory: Path) -> dict[str, Any]:
     return json.loads(card.read_text(encoding="utf-8")) if card.exists() else {"name": source}
 
 
-def _example(
-    petition: Petition, text: str, segmenter: Segmenter, tokens: PhobertTokens, config: FitConfig
-) -> Example:
+def _example(petition: Petition, text: str, segmenter: Segmenter, tokens: PhobertTokens, config: FitConfig) -> Example:
     ids = tokens.encode(segmenter.segment(normalise(text)))
     return Example(windows(ids, config.window, config.window_overlap)[: config.max_windows], petition)
 
 
-def _targets(examples: Sequence[Example], labels: dict[str, list[str]], secondary_weight: float) -> dict[str, torch.Tensor]:
+def _targets(
+    examples: Sequence[Example], labels: dict[str, list[str]], secondary_weight: float
+) -> dict[str, torch.Tensor]:
     """Class probabilities, (examples, classes); secondary categories share `secondary_weight` of the category's."""
     targets = {}
     for head, ids in labels.items():
@@ -261,7 +264,3 @@ def _dev_scores(model: PetitionModel, dev: list[Example], labels: dict[str, list
         scores[f"{head}_accuracy"] = round(sum(a == b for a, b in zip(truth, guesses[head], strict=True)) / len(dev), 4)
         scores[f"{head}_macro_f1"] = round(float(f1_score(truth, guesses[head], average="macro")), 4)
     return scores
-
-
-def taxonomy_of(run: Path) -> Taxonomy:
-    return load_taxonomy(run / "taxonomy.yaml")

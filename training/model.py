@@ -26,7 +26,9 @@ def resolve_encoder(source: str) -> Path:
         if source.startswith((".", "/")) or source.count("/") != 1:
             raise FileNotFoundError(f"encoder '{source}' is neither a directory nor a hub id like vinai/phobert-base")
         if source == _AGPL:
-            log.warning("%s is AGPL-3.0: a model made from it, and a service that runs it, come under that licence", source)
+            log.warning(
+                "%s is AGPL-3.0: a model made from it, and a service that runs it, come under that licence", source
+            )
         from huggingface_hub import snapshot_download
 
         files = ["config.json", VOCABULARY_FILE, CODES_FILE, "*.safetensors", "pytorch_model.bin"]
@@ -62,9 +64,11 @@ class PetitionModel(torch.nn.Module):
         self.dropout = torch.nn.Dropout(dropout)
         width = encoder.config.hidden_size
         self.heads = torch.nn.ModuleDict({head: torch.nn.Linear(width, size) for head, size in sizes.items()})
-        for head in self.heads.values():
-            torch.nn.init.normal_(head.weight, std=0.02)
-            torch.nn.init.zeros_(head.bias)
+        for name, parameter in self.heads.named_parameters():
+            if name.endswith("weight"):
+                torch.nn.init.normal_(parameter, std=0.02)
+            else:
+                torch.nn.init.zeros_(parameter)
 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """(windows, length) twice -> logits (windows, classes) for every head, then the embedding (windows, hidden)."""
@@ -74,7 +78,9 @@ class PetitionModel(torch.nn.Module):
         return (*(head(dropped) for head in self.heads.values()), embedding)
 
 
-def parameter_groups(model: PetitionModel, learning_rate: float, layer_decay: float, head_rate: float, decay: float) -> list[dict[str, object]]:
+def parameter_groups(
+    model: PetitionModel, learning_rate: float, layer_decay: float, head_rate: float, decay: float
+) -> list[dict[str, object]]:
     """AdamW groups: the heads at `head_rate`, the encoder's top layer at `learning_rate`, every layer below at
     `layer_decay` times the rate of the one above (Howard and Ruder 2018, ULMFiT), no weight decay on biases and norms.
     """

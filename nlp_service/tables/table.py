@@ -117,7 +117,7 @@ def unique_names(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(unique)
 
 
-def as_text(value: Any) -> str:
+def as_text(value: object) -> str:
     """A cell as text: itself, ISO dates, JSON for lists and objects, base64 for bytes, nothing for None and NaN."""
     match value:
         case str():
@@ -135,7 +135,7 @@ def as_text(value: Any) -> str:
     return str(jsonable(value))
 
 
-def jsonable(value: Any) -> Any:
+def jsonable(value: object) -> object:
     """A value as JSON can hold it; NaN and infinities are null."""
     match value:
         case None | str() | bool() | int():

@@ -66,7 +66,7 @@ def open_file(path: Path) -> Table:
 
 
 def check_fits(path: Path, table: Table, added: Added) -> None:
-    """Refuse a table that a sheet cannot hold. Raises PetitionError INVALID_FILE naming the first row that is too long."""
+    """Refuse a table that a sheet cannot hold. Raises PetitionError INVALID_FILE naming the first cell at fault."""
     extra("xlsxwriter")
     use = "write .csv, .jsonl or .parquet instead"
     if table.count >= ROWS:
@@ -104,7 +104,7 @@ def write_file(path: Path, table: Table, added: Added, values: Values) -> None:
         raise
 
 
-def _write_cell(sheet: Any, row: int, column: int, value: Any, formats: Mapping[type, Any]) -> None:
+def _write_cell(sheet: Any, row: int, column: int, value: object, formats: Mapping[type, Any]) -> None:
     match value:
         case None | "":
             return
@@ -125,7 +125,7 @@ def _write_cell(sheet: Any, row: int, column: int, value: Any, formats: Mapping[
         sheet.write_string(row, column, text)
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     if value == "":
         return None
     if isinstance(value, float) and value.is_integer() and abs(value) < 10**DIGITS:
@@ -137,7 +137,7 @@ def _exact(value: int | float) -> bool:
     return math.isfinite(value) if isinstance(value, float) else abs(value) < 10**DIGITS
 
 
-def _in_calendar(value: Any) -> bool:
+def _in_calendar(value: object) -> bool:
     """Excel has no time zones, no day before 1900 and no negative duration."""
     if isinstance(value, dt.timedelta):
         return value >= dt.timedelta(0)
