@@ -5,7 +5,7 @@ SERVE := .venv/bin/python
 DEV := .venv-dev/bin/python
 # OpenVINO runs the model about twice as fast where the CPU multiplies bf16 in hardware, and not otherwise.
 SERVE_EXTRAS := $(shell grep -qs amx_bf16 /proc/cpuinfo && echo '[openvino]')
-IN ?= samples/petitions.csv
+IN ?= datasets/samples/petitions.csv
 OUT ?= labelled.csv
 CONFIG ?= training/configs/petition.toml
 RUN ?= runs/petition

@@ -104,7 +104,8 @@ def open_state(output: Path, fingerprint: Mapping[str, Any], rows: int) -> Itera
         try:
             yield state
         finally:
-            if state.done == 0:
+            # Not by `done`: a signal may fall between the write and the count.
+            if answers.exists() and answers.stat().st_size == 0:
                 state.remove()
 
 

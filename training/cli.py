@@ -84,6 +84,27 @@ def split(
         typer.echo(f"{name}: {len(part)}")
 
 
+@app.command("check-data")
+def check_data(
+    data: Annotated[Path, typer.Option(help="Directory with train.jsonl, dev.jsonl and test.jsonl")] = PETITIONS,
+    matters: Annotated[Path, typer.Option(help="The common matters")] = Path("datasets/matters.yaml"),
+) -> None:
+    """Check the labelled petitions: duplicates, leaks, coverage, counts, personal data. Exit code 1 if unfit."""
+    from nlp_service.taxonomy import load_taxonomy
+    from training.check import check, counts, read_matters
+    from training.data import read_petitions
+
+    taxonomy = load_taxonomy(TAXONOMY)
+    parts = {name: read_petitions(data / f"{name}.jsonl", taxonomy) for name in ("train", "dev", "test")}
+    typer.echo(", ".join(f"{name} {len(part)}" for name, part in parts.items()))
+    for head, counter in counts([petition for part in parts.values() for petition in part]).items():
+        typer.echo(f"{head}: " + ", ".join(f"{label} {n}" for label, n in counter.most_common()))
+    findings = check(parts, taxonomy, read_matters(matters))
+    for finding in findings:
+        typer.echo(f"{'ERROR' if finding.fatal else 'note'} {finding.kind}: {finding.message}")
+    raise typer.Exit(1 if any(finding.fatal for finding in findings) else 0)
+
+
 @app.command()
 def fit(
     config: Annotated[Path, typer.Argument(help="TOML of a FitConfig")],

@@ -21,6 +21,7 @@ from safetensors.torch import save_file
 from torch.nn import functional
 from transformers import RobertaConfig, RobertaModel
 
+from nlp_service.bundle import sha256
 from nlp_service.text import strip_diacritics
 from nlp_service.tokens import BOS, EOS, PAD, PhobertTokens, windows
 from training import checkpoint
@@ -109,6 +110,8 @@ def distil(config: EncoderConfig, work: Path, output: Path) -> dict[str, Any]:
         "history": history,
     }
     save_encoder(student, work, output)
+    identity = encoder_identity(student, teacher.name, output)
+    (output / "encoder.json").write_text(json.dumps(identity, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
     (output / "report.json").write_text(json.dumps(report, ensure_ascii=False, indent=1), encoding="utf-8")
     return report
 
@@ -126,6 +129,16 @@ def save_encoder(student: RobertaModel, vocabulary: Path, output: Path) -> None:
     )
     state = {name: tensor.detach().half().contiguous() for name, tensor in student.state_dict().items()}
     save_file(state, output / "model.safetensors", metadata={"format": "pt"})
+
+
+def encoder_identity(student: RobertaModel, teacher: str, directory: Path) -> dict[str, str]:
+    """What models that are fine-tuned from this encoder say of it in their manifest and card."""
+    shape: Any = student.config
+    return {
+        "name": f"compact encoder in PhoBERT's format, {shape.num_hidden_layers} layers of {shape.hidden_size}",
+        "note": "It is not VinAI's PhoBERT: it was distilled from " + teacher + ".",
+        "sha256": sha256(directory / "model.safetensors"),
+    }
 
 
 def _corpus(config: EncoderConfig, work: Path) -> list[Line]:

@@ -60,7 +60,7 @@ class Teacher:
     @property
     def word_embeddings(self) -> torch.Tensor:
         """The table of word vectors, (vocabulary, hidden)."""
-        weight: torch.Tensor = self.model.get_input_embeddings().weight  # type: ignore[operator, union-attr]
+        weight: torch.Tensor = self.model.get_input_embeddings().weight  # type: ignore[operator]
         return weight.detach()
 
 

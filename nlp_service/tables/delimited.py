@@ -75,13 +75,14 @@ def _problem(record: _Record, named: int, delimiter: str) -> str | None:
 
 
 def _delimiter(path: Path) -> str:
-    """The delimiter that cuts the header into most cells; a comma if none does."""
-    widths = dict.fromkeys(DELIMITERS, 0)
+    """The delimiter that cuts the header into most cells without cutting through quotes; a comma if none does."""
+    fit = dict.fromkeys(DELIMITERS, (False, 0))
     for delimiter in DELIMITERS:
         with suppress(StopIteration):
             header = next(record for record in _records(path, delimiter, unclosed_ok=True) if record.cells)
-            widths[delimiter] = 0 if header.badly_quoted else len(header.cells)
-    return max(widths, key=lambda delimiter: widths[delimiter])
+            if not header.badly_quoted:
+                fit[delimiter] = (not any('"' in cell for cell in header.cells), len(header.cells))
+    return max(fit, key=lambda delimiter: fit[delimiter])
 
 
 def _records(path: Path, delimiter: str, unclosed_ok: bool = False) -> Iterator[_Record]:

@@ -64,8 +64,10 @@ def _arrow_faults(path: Path) -> Iterator[None]:
     pa = extra("pyarrow")
     try:
         yield
-    except (pa.ArrowException, ValueError, OverflowError) as error:
-        raise invalid(path, f"is not a readable Parquet file ({error})") from error
+    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # the disk's fault, not the file's
+        raise invalid(path, f"is not a readable Parquet file ({' '.join(str(error).split())})") from error
 
 
 def _batches(path: Path, only: Collection[str] | None = None) -> Iterator[Any]:

@@ -107,7 +107,7 @@ def test_the_output_stays_as_it_was_until_the_new_one_is_whole(tmp_path: Path) -
 @pytest.mark.parametrize("name", ["a.xls", "a.json", "a.docx", "a"])
 def test_unknown_ending_names_the_known_ones(tmp_path: Path, name: str) -> None:
     assert ".csv, .xlsx, .jsonl, .parquet" in refusal(file(tmp_path, name, "x"))
-    with pytest.raises(PetitionError, match=".parquet"):
+    with pytest.raises(PetitionError, match=r"\.parquet"):
         check_output(tmp_path / name, table([]), {})
 
 
@@ -170,9 +170,7 @@ def test_csv_with_one_column_keeps_its_empty_cells(tmp_path: Path) -> None:
 
 
 def test_csv_of_another_encoding_is_refused_with_its_line(tmp_path: Path) -> None:
-    content = "id,text\n1,tốt\n2,hỏng\n".encode()
-    assert "line 3" in refusal(file(tmp_path, "a.csv", content + "3,Nguyễn".encode("cp1258", "replace") + b"\xff"[:0]
-                                    if False else "id,text\n1,a\n2,caf\xe9\n".encode("latin-1")))
+    assert "line 3" in refusal(file(tmp_path, "a.csv", "id,text\n1,a\n2,café\n".encode("latin-1")))
     assert "UTF-8" in refusal(file(tmp_path, "b.csv", "id,text\n1,tốt\n".encode("utf-16")))
     assert "NUL character in line 1" in refusal(file(tmp_path, "c.csv", "id,text\n1,x\n".encode("utf-16-le")))
     assert "NUL character in line 2" in refusal(file(tmp_path, "d.csv", "id,text\n1,a\0b\n"))
@@ -240,7 +238,19 @@ def test_a_file_without_any_json_object_is_refused(tmp_path: Path) -> None:
 
 
 def test_xlsx_text_never_becomes_formula_link_or_number(tmp_path: Path) -> None:
-    texts = ["=1+1", "=HYPERLINK(\"http://x\")", "+84", "-1", "@a", "{=1}", "http://x.vn", "007", "1e5", "<r>đậm</r>", "<r>"]
+    texts = [
+        "=1+1",
+        '=HYPERLINK("http://x")',
+        "+84",
+        "-1",
+        "@a",
+        "{=1}",
+        "http://x.vn",
+        "007",
+        "1e5",
+        "<r>đậm</r>",
+        "<r>",
+    ]
     path = written(tmp_path, ".xlsx", table([{"text": text} for text in texts]))
     assert [row["text"] for row in cells(path)] == texts
     with zipfile.ZipFile(path) as archive:
@@ -303,7 +313,7 @@ def sheets(path: Path, contents: dict[str, list[list[Any]]], hidden: Sequence[st
 
 
 def test_xlsx_titles_above_the_header_are_passed_over_and_it_is_said(tmp_path: Path) -> None:
-    rows = [
+    rows: list[list[Any]] = [
         ["UBND XÃ A", "", "", "CỘNG HÒA XÃ HỘI"],
         [],
         ["SỔ ĐƠN"],

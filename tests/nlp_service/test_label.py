@@ -1,0 +1,593 @@
+"""Batch labelling: every row answered beside its own text, whatever happens on the way. The model is faked."""
+
+import csv
+import hashlib
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from nlp_service import label_answers
+from nlp_service.decision import Decision, Scored
+from nlp_service.encoder import Runtime
+from nlp_service.errors import ErrorKind, PetitionError
+from nlp_service.label import LabelReport, TerminalProgress, label_file
+from nlp_service.label_answers import CHUNK, COLUMNS, Classify, Item, answered
+from nlp_service.pipeline import Classification
+from nlp_service.tables import Row, Table, open_table, write_table
+from nlp_service.text import check
+
+ENDINGS = (".csv", ".xlsx", ".jsonl", ".parquet")
+CATEGORIES = ("roads", "water", "land", "waste")
+SECRET = "ông Nguyễn Văn Kín"
+
+
+def fake(texts: Sequence[object], max_chars: int = 1_000) -> list[Classification | PetitionError]:
+    """Answers that depend on the text alone."""
+    answers: list[Classification | PetitionError] = []
+    for text in texts:
+        try:
+            digest = hashlib.sha256(check(text, max_chars).encode()).digest()
+        except PetitionError as error:
+            answers.append(error)
+            continue
+        ranked = [Scored(name, name, round(digest[i] / 256, 4)) for i, name in enumerate(CATEGORIES)]
+        shift = digest[9] % len(ranked)
+        ranked = ranked[shift:] + ranked[:shift]
+        low, kind = Scored("low", "Thấp", 0.75), Scored("feedback", "Phản ánh", 0.5)
+        decision = Decision(ranked[0], tuple(ranked[1:]), low, kind, "suggest", ())
+        answers.append(Classification(decision, 1, "fake-1", "1", np.zeros(2, np.float32)))
+    return answers
+
+
+def slow(texts: Sequence[object]) -> list[Classification | PetitionError]:
+    time.sleep(0.4)
+    return fake(texts)
+
+
+def deadly(texts: Sequence[object]) -> list[Classification | PetitionError]:
+    if any("chết" in str(text) for text in texts):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return fake(texts)
+
+
+def choking(texts: Sequence[object]) -> list[Classification | PetitionError]:
+    if any("nghẹn" in str(text) for text in texts):
+        raise RuntimeError(f"cannot read {texts!r}")
+    return fake(texts)
+
+
+def unloadable() -> Classify:
+    raise PetitionError(ErrorKind.MISSING_EXTRA, "not installed", runtime="x")
+
+
+class Interrupted:
+    """Ctrl-C in the chunk numbered `after` (from 0)."""
+
+    def __init__(self, after: int) -> None:
+        self.left = after
+
+    def __call__(self, texts: Sequence[object]) -> list[Classification | PetitionError]:
+        if self.left == 0:
+            raise KeyboardInterrupt
+        self.left -= 1
+        return fake(texts)
+
+
+class Counting:
+    """Counts the texts it is asked for."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def __call__(self, texts: Sequence[object]) -> list[Classification | PetitionError]:
+        self.asked += len(texts)
+        return fake(texts)
+
+
+class Heard:
+    """Progress that remembers."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+        self.steps: list[tuple[int, int]] = []
+
+    def say(self, message: str) -> None:
+        self.said.append(message)
+
+    def advance(self, done: int, total: int) -> None:
+        self.steps.append((done, total))
+
+
+def run(input: Path, output: Path, classify: Classify = fake, workers: int = 1, **options: Any) -> LabelReport:
+    return label_file(input, output, model=Path("none"), classify=classify, workers=workers, **options)
+
+
+def petitions(count: int) -> list[dict[str, Any]]:
+    return [{"stt": n, "text": f"Đường thôn {n} hỏng, đi lại khó khăn", "ghi chú": "=1+1"} for n in range(count)]
+
+
+def source(tmp_path: Path, rows: Sequence[dict[str, Any]], ending: str = ".csv") -> Path:
+    columns = tuple(dict.fromkeys(name for row in rows for name in row))
+    path = tmp_path / f"in{ending}"
+    write_table(path, Table(path, columns, len(rows), lambda only: map(Row, rows)), {}, [()] * len(rows), tmp_path)
+    return path
+
+
+def cells(path: Path) -> list[dict[str, Any]]:
+    return [row.cells for row in open_table(path).rows()]
+
+
+def partial(output: Path) -> Path:
+    return output.with_name(output.name + ".partial")
+
+
+def refused(input: Path, output: Path, **options: Any) -> str:
+    before = output.read_bytes() if output.is_file() else None
+    with pytest.raises(PetitionError) as caught:
+        run(input, output, **options)
+    assert caught.value.kind is ErrorKind.INVALID_FILE
+    assert "\n" not in caught.value.message
+    assert (output.read_bytes() if output.is_file() else None) == before
+    assert not partial(output).exists()
+    return caught.value.message
+
+
+# What comes out
+
+
+@pytest.mark.parametrize("before", ENDINGS)
+@pytest.mark.parametrize("after", ENDINGS)
+def test_every_format_to_every_format(tmp_path: Path, before: str, after: str) -> None:
+    rows = petitions(3)
+    report = run(source(tmp_path, rows, before), output := tmp_path / f"out{after}")
+    table = open_table(output)
+    assert table.columns == ("stt", "text", "ghi chú", *COLUMNS)
+    assert (report.rows, report.labelled, report.errors, report.resumed_rows) == (3, 3, 0, 0)
+    for row, original, expected in zip(cells(output), rows, fake([row["text"] for row in rows]), strict=True):
+        assert isinstance(expected, Classification)
+        assert str(row["stt"]) == str(original["stt"])
+        assert (row["text"], row["ghi chú"]) == (original["text"], "=1+1")
+        decision = expected.decision
+        assert row["category"] == decision.category.id
+        assert float(row["category_probability"]) == decision.category.probability
+        assert [row["category_2"], row["category_3"]] == [scored.id for scored in decision.alternatives[:2]]
+        assert (row["urgency"], float(row["urgency_probability"])) == ("low", 0.75)
+        assert (row["petition_type"], row["decision"], row["model_version"]) == ("feedback", "suggest", "fake-1")
+        assert not row["error"]
+    assert not partial(output).exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted({f"in{before}", f"out{after}"})
+
+
+def test_a_bad_row_gets_its_error_and_the_others_their_answers(tmp_path: Path) -> None:
+    texts = ["Đường hỏng", "", "a" * 1_001, 5, None, ["x"], " \u200b ", "Mất nước"]
+    lines = [json.dumps({"id": n, "text": text}) for n, text in enumerate(texts)]
+    path = tmp_path / "in.jsonl"
+    path.write_text("\n".join([*lines, '{"id": 8, "te', '{"id": 9}']), "utf-8")
+    report = run(path, output := tmp_path / "out.jsonl")
+    rows = cells(output)
+    kinds = [row["error"] and row["error"].partition(": ")[0] for row in rows]
+    assert kinds == [
+        *(None, "empty_text", "text_too_long", "invalid_request", "empty_text", "invalid_request", "empty_text"),
+        *(None, "invalid_request", "empty_text"),
+    ]
+    assert "limit 1,000" in rows[2]["error"] and "line 9" in rows[8]["error"]
+    assert rows[8]["_raw"] == '{"id": 8, "te'
+    assert all(row[name] is None for row in rows if row["error"] for name in COLUMNS if name != "error")
+    assert all(row["category"] in CATEGORIES for row in rows if not row["error"])
+    assert (report.rows, report.labelled, report.errors) == (10, 2, 8)
+    assert report.counts["error"] == {"empty_text": 4, "invalid_request": 3, "text_too_long": 1}
+    assert sum(report.counts["category"].values()) == 2
+    assert report.counts["decision"] == {"suggest": 2}
+
+
+def test_a_text_that_breaks_the_model_takes_no_other_row_along(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    rows = petitions(5)
+    rows[3]["text"] = f"{SECRET} nghẹn"
+    progress = Heard()
+    run(source(tmp_path, rows), output := tmp_path / "out.csv", choking, progress=progress)
+    errors = [row["error"] for row in cells(output)]
+    assert errors[3].startswith("classification_failed: ") and "RuntimeError" in errors[3]
+    assert errors[:3] + errors[4:] == [""] * 4
+    told = " ".join([errors[3], *progress.said, *capfd.readouterr()])
+    assert SECRET not in told
+
+
+def test_columns_of_ours_are_replaced_in_place_and_it_is_said(tmp_path: Path) -> None:
+    rows = [{"urgency": "emergency", "text": "Mất điện", "error": "old", "id": "1"}]
+    progress = Heard()
+    run(source(tmp_path, rows), first := tmp_path / "first.csv", progress=progress)
+    assert open_table(first).columns[:4] == ("urgency", "text", "error", "id")
+    assert cells(first)[0]["urgency"] == "low" and cells(first)[0]["error"] == ""
+    assert any("urgency, error" in message for message in progress.said)
+    run(first, second := tmp_path / "second.csv")
+    assert second.read_bytes() == first.read_bytes()
+
+
+def test_a_labelled_file_is_read_by_its_petitions_not_by_our_errors(tmp_path: Path) -> None:
+    rows = [{"lời dân": "Ngập cả tuần nay rồi", "error": "x" * 500}]
+    progress = Heard()
+    run(source(tmp_path, rows), tmp_path / "out.csv", progress=progress)
+    assert any("“lời dân”" in message for message in progress.said)
+
+
+@pytest.mark.parametrize("ending", [".csv", ".jsonl"])
+def test_an_empty_file_gives_our_header(tmp_path: Path, ending: str) -> None:
+    (path := tmp_path / f"in{ending}").write_text("")
+    report = run(path, output := tmp_path / "out.csv")
+    assert report.rows == 0 and open_table(output).columns == tuple(COLUMNS)
+
+
+@pytest.mark.parametrize("ending", [".csv", ".xlsx", ".parquet"])
+def test_a_header_alone_gives_a_header(tmp_path: Path, ending: str) -> None:
+    (path := tmp_path / "in.csv").write_text("id,something\n")
+    report = run(path, output := tmp_path / f"out{ending}")
+    assert report.rows == report.labelled == 0
+    assert open_table(output).columns == ("id", "something", *COLUMNS)
+    assert not partial(output).exists()
+
+
+# Columns
+
+
+@pytest.mark.parametrize(
+    ("columns", "chosen"),
+    [
+        ({"text": "ngắn", "chú thích": "dài " * 50}, "text"),
+        ({"chú thích": "dài " * 50, "Nội dung": "ngắn"}, "Nội dung"),
+        ({"Họ tên": "A", "NOI DUNG ĐƠN": "ngắn"}, "NOI DUNG ĐƠN"),
+        (
+            {"Họ tên": "A", "No\u0323\u0302i dung pha\u0309n a\u0301nh": "b"},
+            "No\u0323\u0302i dung pha\u0309n a\u0301nh",
+        ),
+        ({"Họ tên": "Nguyễn Văn A", "lời dân": "Đường trước nhà ngập cả tuần"}, "lời dân"),
+        ({"đơn": "ngắn"}, "đơn"),
+    ],
+)
+def test_the_text_column_is_found_and_told(tmp_path: Path, columns: dict[str, str], chosen: str) -> None:
+    progress = Heard()
+    run(source(tmp_path, [columns] * 3), output := tmp_path / "out.csv", progress=progress)
+    assert sum(f"“{chosen}”" in message for message in progress.said) == 1
+    [expected] = fake([columns[chosen]])
+    assert isinstance(expected, Classification)
+    row = cells(output)[0]
+    assert row["category_probability"] == repr(expected.decision.category.probability)
+
+
+def test_without_a_likely_column_the_columns_are_listed(tmp_path: Path) -> None:
+    path = source(tmp_path, [{"Họ tên": "Nguyễn Văn A", "Ngày": "24/11/2026"}])
+    message = refused(path, tmp_path / "out.csv")
+    assert "Họ tên, Ngày" in message and "--text-column" in message
+
+
+def test_columns_are_named_by_the_user(tmp_path: Path) -> None:
+    rows = [{"Mã đơn": "Đ-17", "text": "Đường hỏng", "Lời dân": ""}]
+    progress = Heard()
+    path = source(tmp_path, rows)
+    run(path, output := tmp_path / "out.csv", text_column="loi dan", id_column="Mã đơn", progress=progress)
+    assert cells(output)[0]["error"].startswith("empty_text")
+    assert any("(mã Đ-17)" in message for message in progress.said)
+    for option in ("text_column", "id_column"):
+        message = refused(path, tmp_path / "other.csv", **{option: "nope"})
+        assert "'nope'" in message and "Mã đơn, text, Lời dân" in message
+
+
+# Files that cannot be
+
+
+def test_input_as_output_is_refused(tmp_path: Path) -> None:
+    path = source(tmp_path, petitions(2))
+    (tmp_path / "link.csv").symlink_to(path)
+    assert "is the input itself" in refused(path, path)
+    assert "is the input itself" in refused(path, tmp_path / "link.csv")
+
+
+def test_hopeless_paths_are_refused_before_any_work(tmp_path: Path) -> None:
+    path = source(tmp_path, petitions(2))
+    counting = Counting()
+    assert "directory does not exist" in refused(path, tmp_path / "none" / "out.csv", classify=counting)
+    assert "is a directory" in refused(path, tmp_path, classify=counting)
+    assert ".parquet" in refused(path, tmp_path / "out.xls", classify=counting)
+    assert "does not exist" in refused(tmp_path / "none.csv", tmp_path / "out.csv", classify=counting)
+    (tmp_path / "broken.xlsx").write_bytes(b"PK\3\4 but no more")
+    (tmp_path / "out.csv").write_text("old result")
+    assert "Excel" in refused(tmp_path / "broken.xlsx", tmp_path / "out.csv", classify=counting)
+    long = source(tmp_path, [{"text": "a" * 40_000}], ".jsonl")
+    assert "row 1, column 'text'" in refused(long, tmp_path / "out.xlsx", classify=counting)
+    assert counting.asked == 0
+
+
+def test_a_directory_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
+    path = source(tmp_path, petitions(2))
+    mine = tmp_path / "out.csv.partial" / "thesis.txt"
+    mine.parent.mkdir()
+    mine.write_text("years of work")
+    with pytest.raises(PetitionError, match="is in the way"):
+        run(path, tmp_path / "out.csv")
+    assert mine.read_text() == "years of work"
+
+
+def test_two_runs_do_not_write_one_output(tmp_path: Path) -> None:
+    path, output = source(tmp_path, petitions(2)), tmp_path / "out.csv"
+
+    def second_run(texts: Sequence[object]) -> list[Classification | PetitionError]:
+        with pytest.raises(PetitionError, match="another run"):
+            run(path, output)
+        return fake(texts)
+
+    assert run(path, output, second_run).errors == 0
+
+
+def test_an_input_that_changes_under_way_is_noticed(tmp_path: Path) -> None:
+    path, output = source(tmp_path, petitions(2)), tmp_path / "out.csv"
+
+    def changing(texts: Sequence[object]) -> list[Classification | PetitionError]:
+        path.write_text("text\nkhác\n", "utf-8")
+        return fake(texts)
+
+    with pytest.raises(PetitionError, match="was changed"):
+        run(path, output, changing)
+    assert not output.exists()
+    assert run(path, output).rows == 1
+
+
+# Going on after an interruption
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_an_interrupted_run_goes_on_and_ends_with_the_same_bytes(tmp_path: Path, ending: str) -> None:
+    path = source(tmp_path, petitions(3 * CHUNK + 10), ending)
+    run(path, whole := tmp_path / f"whole{ending}")
+    output, progress, counting = tmp_path / f"out{ending}", Heard(), Counting()
+    with pytest.raises(KeyboardInterrupt):
+        run(path, output, Interrupted(2), progress=progress)
+    assert not output.exists()
+    assert "512/778" in progress.said[-1] and "chạy lại" in progress.said[-1]
+    again = Heard()
+    report = run(path, output, counting, progress=again)
+    assert output.read_bytes() == whole.read_bytes()
+    assert (report.rows, report.resumed_rows, counting.asked) == (778, 512, 266)
+    assert sum(report.counts["category"].values()) == 778
+    assert again.steps[0] == (512, 778) and again.steps[-1] == (778, 778)
+    assert not partial(output).exists()
+
+
+@pytest.mark.parametrize("damage", [b'["roads", 0.', b"[null]\n", b"\0" * 4096, b'{"a": 1}\n', b"7\n"])
+def test_a_torn_end_of_the_state_is_answered_again(tmp_path: Path, damage: bytes) -> None:
+    path = source(tmp_path, petitions(2 * CHUNK + 10))
+    run(path, whole := tmp_path / "whole.csv")
+    with pytest.raises(KeyboardInterrupt):
+        run(path, output := tmp_path / "out.csv", Interrupted(1))
+    state = partial(output) / "answers.jsonl"
+    lines = state.read_bytes().splitlines(keepends=True)
+    state.write_bytes(b"".join(lines) + lines[0] * 3 + damage)
+    assert run(path, output, counting := Counting()).resumed_rows == CHUNK
+    assert counting.asked == CHUNK + 10
+    assert output.read_bytes() == whole.read_bytes()
+
+
+def test_all_rows_answered_but_not_written_yet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, output = source(tmp_path, petitions(5)), tmp_path / "out.csv"
+
+    def full(*arguments: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch, pytest.raises(PetitionError, match=r"No space left.*5 of 5 rows are kept"):
+        patch.setattr("nlp_service.label.write_table", full)
+        run(path, output)
+    assert run(path, output, counting := Counting()).resumed_rows == 5
+    assert counting.asked == 0 and len(cells(output)) == 5
+
+
+@pytest.mark.parametrize("change", ["input", "option", "state"])
+def test_something_else_starts_over_and_says_so(tmp_path: Path, change: str) -> None:
+    rows = petitions(2 * CHUNK)
+    path, output, progress = source(tmp_path, rows), tmp_path / "out.csv", Heard()
+    with pytest.raises(KeyboardInterrupt):
+        run(path, output, Interrupted(1))
+    options: dict[str, Any] = {}
+    if change == "input":
+        rows[0]["text"] = "Chợ cháy"
+        source(tmp_path, rows)
+    elif change == "option":
+        options = {"text_column": "ghi chú"}
+    else:
+        (partial(output) / "run.json").write_text("{")
+    report = run(path, output, progress=progress, **options)
+    assert report.resumed_rows == 0
+    assert any("làm lại từ đầu" in message for message in progress.said)
+    run(path, fresh := tmp_path / "fresh.csv", **options)
+    assert output.read_bytes() == fresh.read_bytes()
+
+
+def test_no_petition_is_in_the_state(tmp_path: Path) -> None:
+    rows = petitions(2 * CHUNK)
+    for row in rows:
+        row["text"] = f"{SECRET}: {row['text']}"
+    rows[7]["text"] += "dài" * 1_000
+    output = tmp_path / "out.csv"
+    with pytest.raises(KeyboardInterrupt):
+        run(source(tmp_path, rows), output, Interrupted(1))
+    files = list(partial(output).iterdir())
+    assert sorted(file.name for file in files) == ["answers.jsonl", "run.json"]
+    assert all("Kín" not in file.read_text("utf-8") and "K\\u00edn" not in file.read_text() for file in files)
+
+
+# Processes
+
+
+def test_many_workers_give_the_same_bytes_in_the_same_order(tmp_path: Path) -> None:
+    rows = petitions(4 * CHUNK + 1)
+    rows[300]["text"] = "nghẹn"
+    path = source(tmp_path, rows)
+    run(path, one := tmp_path / "one.csv", choking, workers=1)
+    report = run(path, two := tmp_path / "two.csv", choking, workers=2)
+    assert report.errors == 1
+    assert one.read_bytes() == two.read_bytes()
+
+
+def test_a_dead_worker_is_one_error_and_the_rows_before_it_are_kept(tmp_path: Path) -> None:
+    rows = petitions(12 * CHUNK)
+    rows[-1]["text"] = "chết"
+    path, output = source(tmp_path, rows), tmp_path / "out.csv"
+    with pytest.raises(PetitionError, match="a worker process died") as caught:
+        run(path, output, deadly, workers=2)
+    assert caught.value.kind is ErrorKind.CLASSIFICATION_FAILED
+    assert not output.exists()
+    report = run(path, output, workers=2)
+    assert 0 < report.resumed_rows < report.rows
+    assert report.resumed_rows % CHUNK == 0
+
+
+def test_an_error_while_loading_in_a_worker_reaches_the_caller() -> None:
+    chunks = [[Item("a")], [Item("b")]]
+    with pytest.raises(PetitionError, match="not installed") as caught:
+        list(answered(unloadable, chunks, 2, 2 * CHUNK))
+    assert caught.value.kind is ErrorKind.MISSING_EXTRA
+    assert caught.value.detail == {"runtime": "x"}
+
+
+def test_a_small_file_starts_no_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(label_answers, "ProcessPoolExecutor", None)
+    assert run(source(tmp_path, petitions(CHUNK)), tmp_path / "out.csv", workers=0).rows == CHUNK
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from tests.nlp_service.test_label import fake, slow
+from nlp_service.errors import PetitionError
+from nlp_service.label import TerminalProgress, label_file
+limit = int(sys.argv[4])
+if limit:
+    import resource
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+try:
+    with TerminalProgress() as progress:
+        label_file(Path(sys.argv[1]), Path(sys.argv[2]), model=Path("none"), workers=int(sys.argv[3]),
+                   progress=progress, classify=fake if limit else slow)
+except PetitionError as error:
+    sys.exit(error.message)
+except KeyboardInterrupt:
+    sys.exit(130)
+"""
+
+
+def start(input: Path, output: Path, workers: int, limit: int = 0) -> "subprocess.Popen[str]":
+    arguments = [str(input), str(output), str(workers), str(limit)]
+    root = Path(__file__).parents[2]
+    return subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, *arguments], cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def wait_for_rows(output: Path, process: "subprocess.Popen[str]", rows: int) -> None:
+    answers = partial(output) / "answers.jsonl"
+    until = time.monotonic() + 60
+    while not answers.exists() or answers.read_bytes().count(b"\n") < rows:
+        assert process.poll() is None and time.monotonic() < until
+        time.sleep(0.02)
+
+
+def descendants(pid: int) -> list[int]:
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [int(child) for child in children] + [grand for child in children for grand in descendants(int(child))]
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_a_killed_run_leaves_no_process_and_goes_on(tmp_path: Path, workers: int, sent: signal.Signals) -> None:
+    path = source(tmp_path, petitions(12 * CHUNK), ".xlsx")
+    run(path, whole := tmp_path / "whole.xlsx")
+    output = tmp_path / "out.xlsx"
+    with start(path, output, workers) as process:
+        wait_for_rows(output, process, CHUNK)
+        family = descendants(process.pid)
+        assert len(family) >= (workers if workers > 1 else 0)
+        process.send_signal(sent)
+        _, told = process.communicate(timeout=30)
+    assert process.returncode == (-sent if sent is signal.SIGKILL else 130)
+    if sent is not signal.SIGKILL:
+        assert "Đã dừng" in told and "Traceback" not in told
+    until = time.monotonic() + 10
+    while any(map(alive, family)) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not any(map(alive, family))
+    assert not output.exists()
+    report = run(path, output)
+    assert 0 < report.resumed_rows < report.rows
+    assert output.read_bytes() == whole.read_bytes()
+    assert not partial(output).exists()
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_a_full_disk_is_one_line_and_nothing_is_half_written(tmp_path: Path, ending: str) -> None:
+    # A limit on file size that the answers pass and the output does not: the text makes the output bigger.
+    rows = [{"text": hashlib.shake_256(str(n).encode()).hexdigest(400)} for n in range(CHUNK)]
+    path, output = source(tmp_path, rows), tmp_path / f"out{ending}"
+    output.write_text("old")
+    with start(path, output, 1, limit=60_000) as process:
+        _, told = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "cannot be written: File too large; 256 of 256 rows are kept" in told and "Traceback" not in told
+    assert output.read_text() == "old"
+    assert run(path, output, counting := Counting()).resumed_rows == CHUNK
+    assert counting.asked == 0 and len(cells(output)) == CHUNK
+    assert sorted(file.name for file in tmp_path.iterdir()) == sorted(["in.csv", output.name])
+
+
+# Progress
+
+
+def test_errors_are_told_by_row_and_not_all_of_them(tmp_path: Path) -> None:
+    rows = [{"stt": n, "text": "" if n % 2 else "Đường hỏng"} for n in range(40)]
+    progress = Heard()
+    run(source(tmp_path, rows), tmp_path / "out.csv", progress=progress, id_column="stt")
+    told = [message for message in progress.said if message.startswith("Dòng dữ liệu")]
+    assert told[0].startswith("Dòng dữ liệu 2 (mã 1): empty_text") and len(told) == 10
+    assert sum("xem cột error" in message for message in progress.said) == 1
+
+
+def test_the_bar_is_quiet_where_stderr_is_no_terminal(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    with TerminalProgress() as progress:
+        progress.say("Cột nội dung: “[bold]text[/bold]” " + "dài " * 60)
+        progress.advance(5, 10)
+    captured = capfd.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1 and "[bold]text[/bold]" in captured.err and "5/10" not in captured.err
+
+
+def test_csv_output_is_for_excel(tmp_path: Path) -> None:
+    (path := tmp_path / "in.csv").write_text("mã;nội dung\n001;Đường hỏng, ngập\n", "utf-8")
+    run(path, output := tmp_path / "out.csv")
+    content = output.read_bytes()
+    assert content.startswith(b"\xef\xbb\xbf")
+    header, row = csv.reader(io.StringIO(content.decode("utf-8-sig")), delimiter=";")
+    assert header == ["mã", "nội dung", *COLUMNS] and row[:2] == ["001", "Đường hỏng, ngập"]
+
+
+def test_a_model_that_is_no_model_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    path, output = source(tmp_path, petitions(1)), tmp_path / "out.csv"
+    with pytest.raises(PetitionError) as caught:
+        label_file(path, output, model=tmp_path / "none", runtime=Runtime.AUTO)
+    assert caught.value.kind is ErrorKind.INVALID_MODEL
+    assert not partial(output).exists() and not output.exists()
