@@ -6,10 +6,11 @@ import re
 from nlp_service.text import strip_diacritics
 
 # The law classifies a letter by its content and not by its title (Circular 05/2021/TT-TTCP, Article 6.1).
+# Line by line, so that "đơn khiếu nại" inside a sentence stays and blank lines cannot be matched in many ways.
 _HEADING = re.compile(
-    r"\s*(cộng\s+h[oò][àa]\s+xã\s+hội[^\n]*\n|độc\s+lập\s*[-–][^\n]*\n|[-*_=\s]+\n)*"
-    r"\s*đơn\s+(khiếu nại|tố cáo|kiến nghị|đề nghị|phản ánh|phản ảnh|xin|trình bày|kêu cứu|thư|tố giác)[^\n]{0,80}(\n|$)",
-    re.IGNORECASE,
+    r"^(?:[^\S\n]*(?:cộng\s+h[oò][àa]\s+xã\s+hội|độc\s+lập\s*[-–])[^\n]*\n|(?:[-*_=]|[^\S\n])*\n)*"
+    r"[^\S\n]*đơn\s+(khiếu nại|tố cáo|kiến nghị|đề nghị|phản ánh|phản ảnh|xin|trình bày|kêu cứu|thư|tố giác)[^\n]{0,80}(\n|$)",
+    re.IGNORECASE | re.MULTILINE,
 )
 _NEIGHBOURS = {
     "a": "sq", "b": "vn", "c": "xv", "d": "sf", "e": "wr", "g": "fh", "h": "gj", "i": "uo", "k": "jl", "l": "k",

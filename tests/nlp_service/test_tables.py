@@ -224,7 +224,7 @@ def test_a_bad_jsonl_line_is_a_marked_row_with_its_text(tmp_path: Path, bad: str
 
 
 def test_jsonl_lines_end_at_newlines_only(tmp_path: Path) -> None:
-    path = file(tmp_path, "in.jsonl", '{"text": "a\u2028b\x85c"}\r\n{"text": "d"}')
+    path = file(tmp_path, "in.jsonl", '{"text": "a\u2028b\x85c"}\r\n{"text":\r"d"}')
     assert [row["text"] for row in cells(path)] == ["a\u2028b\x85c", "d"]
 
 

@@ -28,7 +28,7 @@ from training.vocabulary import learn
 
 ROOT = Path(__file__).resolve().parents[2]
 TAXONOMY_FILE = ROOT / "datasets" / "taxonomy.yaml"
-VOCABULARY = 500
+VOCABULARY = 360
 
 PLACES = ("Hoằng Châu", "Thiệu Quang", "Nga An", "Quảng Bình", "Đông Sơn", "Thọ Xuân", "Cẩm Thủy", "Như Thanh")
 ASKS = ("đề nghị xã", "mong ủy ban nhân dân tỉnh", "kính đề nghị cơ quan chức năng", "xin cấp trên")

@@ -102,7 +102,7 @@ def _packed(count: int, generator: np.random.Generator) -> tuple[bytes, Floats]:
     """Blocks of 18 bytes, and the weights that they stand for."""
     raw, values = b"", []
     for _ in range(count // 32):
-        scale = np.float16(generator.uniform(0.02, 0.05))
+        scale = np.float16(generator.uniform(0.05, 0.1))
         nibbles = generator.integers(0, 16, 32)
         raw += scale.tobytes() + bytes(int(nibbles[j]) | int(nibbles[j + 16]) << 4 for j in range(16))
         values += [np.float32(scale) * np.float32(int(nibble) - 8) for nibble in nibbles]

@@ -153,7 +153,7 @@ def test_hugging_face_directory_is_a_teacher(bert_dir: Path) -> None:
     ("name", "prefix"),
     [("multilingual-e5-base", "query: "), ("models--intfloat--e5-small/snapshots/a1", "query: "), ("node5/bert", "")],
 )
-def test_only_e5_gets_its_prefix(tmp_path: Path, bert_dir: Path, name: str, prefix: str) -> None:
+def test_prefix_goes_by_the_name(tmp_path: Path, bert_dir: Path, name: str, prefix: str) -> None:
     directory = tmp_path / name
     directory.parent.mkdir(parents=True, exist_ok=True)
     directory.symlink_to(bert_dir)
