@@ -89,18 +89,20 @@ def label(
 ) -> None:
     """Label a file of petitions. Run the same command again to go on after an interruption."""
     settings = _settings(model, runtime)
-    from nlp_service.label import label_file
+    from nlp_service.label import TerminalProgress, label_file
 
-    label_file(
-        input_file,
-        output_file,
-        model=settings.model,
-        runtime=settings.runtime,
-        text_column=text_column,
-        id_column=id_column,
-        workers=workers,
-        max_chars=settings.max_chars,
-    )
+    with TerminalProgress() as progress:
+        label_file(
+            input_file,
+            output_file,
+            model=settings.model,
+            runtime=settings.runtime,
+            text_column=text_column,
+            id_column=id_column,
+            workers=workers,
+            max_chars=settings.max_chars,
+            progress=progress,
+        )
 
 
 @app.command()

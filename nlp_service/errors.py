@@ -63,6 +63,10 @@ class PetitionError(Exception):
         self.message = message
         self.detail = detail
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The default would call __init__ with the message alone; worker processes send errors back whole.
+        return _rebuild, (self.kind, self.message, self.detail)
+
     @property
     def http_status(self) -> int:
         """The status of this kind over HTTP."""
@@ -71,3 +75,7 @@ class PetitionError(Exception):
     def as_dict(self) -> dict[str, Any]:
         """The one error shape: `{"error": {"kind", "message", "detail"}}`."""
         return {"error": {"kind": self.kind.value, "message": self.message, "detail": self.detail}}
+
+
+def _rebuild(kind: ErrorKind, message: str, detail: dict[str, Any]) -> PetitionError:
+    return PetitionError(kind, message, **detail)

@@ -3,7 +3,6 @@
 Segmentation holds the GIL, so there is a process a core, each with its own model on one thread.
 """
 
-import copyreg
 import multiprocessing
 import os
 import signal
@@ -161,11 +160,3 @@ def _work(chunk: Sequence[Item]) -> list[Answer]:
     global _classify_here
     _classify_here = _classify_here or _load_here()
     return answer(_classify_here, chunk)
-
-
-def _rebuild(kind: ErrorKind, message: str, detail: dict[str, Any]) -> PetitionError:
-    return PetitionError(kind, message, **detail)
-
-
-# pickle keeps one argument of an exception; PetitionError needs two.
-copyreg.pickle(PetitionError, lambda error: (_rebuild, (error.kind, error.message, error.detail)))
