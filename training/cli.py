@@ -32,7 +32,7 @@ def main() -> None:
         print(f"petitions-train: {error.name} is not installed; run: pip install 'petitions[train]'", file=sys.stderr)
         sys.exit(2)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
-    for noisy in ("httpx", "huggingface_hub", "root", "onnxruntime"):
+    for noisy in ("httpx", "huggingface_hub", "onnxruntime"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     from nlp_service.errors import PetitionError
     from training.export import ExportMismatch
