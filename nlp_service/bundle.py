@@ -12,7 +12,7 @@ import hashlib
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from nlp_service import text
 from nlp_service.errors import ErrorKind, PetitionError
@@ -21,6 +21,8 @@ from nlp_service.taxonomy import Taxonomy, load_taxonomy
 MANIFEST = "manifest.json"
 FORMAT = 1
 HEADS = ("category", "urgency", "petition_type")
+REQUIRED = ("taxonomy.yaml", "vocab.txt", "bpe.codes")
+"""What every model has beside its network; the network's file depends on the runtime."""
 
 
 class _Strict(BaseModel):
@@ -31,7 +33,14 @@ class Head(_Strict):
     """Label order of one output row, and the temperature its logits are divided by."""
 
     labels: tuple[str, ...] = Field(min_length=2)
-    temperature: float = Field(gt=0)
+    temperature: float = Field(gt=0, allow_inf_nan=False)
+
+    @field_validator("labels")
+    @classmethod
+    def _each_once(cls, labels: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(labels)) != len(labels):
+            raise ValueError("a label stands twice")
+        return labels
 
 
 class Thresholds(_Strict):
@@ -69,6 +78,14 @@ class Manifest(_Strict):
     files: dict[str, str]
     scores: dict[str, Any]
 
+    @model_validator(mode="after")
+    def _windows_advance(self) -> "Manifest":
+        if self.window_overlap >= self.window - 2:
+            raise ValueError(
+                f"window_overlap {self.window_overlap} leaves a window of {self.window} nothing new to read"
+            )
+        return self
+
 
 class Bundle(_Strict):
     """A verified model directory."""
@@ -81,10 +98,20 @@ class Bundle(_Strict):
 
 
 def resolve(path: Path) -> Path:
-    """The model directory behind `path`: itself, or the one that a pointer file such as `models/current` names."""
-    if path.is_file():
-        return path.parent / path.read_text(encoding="utf-8").strip()
-    return path
+    """The model directory behind `path`: itself, or the one that a pointer file such as `models/current` names.
+
+    Raises:
+        PetitionError: INVALID_MODEL for a file that cannot be a pointer.
+    """
+    if not path.is_file():
+        return path
+    try:
+        name = path.read_text(encoding="utf-8").strip()
+    except UnicodeDecodeError:
+        name = ""
+    if not 0 < len(name.encode()) <= 255 or not name.isprintable():
+        raise _invalid(path, "is no pointer file, one line with the name of a model directory; give --model either")
+    return path.parent / name
 
 
 def sha256(path: Path) -> str:
@@ -109,6 +136,9 @@ def load_bundle(path: Path) -> Bundle:
         first = error.errors(include_input=False, include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "the file"
         raise _invalid(manifest_path, f"does not fit format {FORMAT}: {where}: {first['msg']}") from error
+    for name in REQUIRED:
+        if name not in manifest.files:
+            raise _invalid(manifest_path, f"does not list '{name}'; export the model again")
     for name, expected in manifest.files.items():
         file = directory / name
         if Path(name).name != name:
@@ -125,6 +155,8 @@ def load_bundle(path: Path) -> Bundle:
     taxonomy = load_taxonomy(directory / "taxonomy.yaml")
     if taxonomy.sha256 != manifest.taxonomy_sha256:
         raise _invalid(directory / "taxonomy.yaml", "is not the taxonomy the model was trained for")
+    if unknown := set(manifest.heads) - set(HEADS):
+        raise _invalid(manifest_path, f"has unknown head '{sorted(unknown)[0]}'")
     for head in HEADS:
         if head not in manifest.heads:
             raise _invalid(manifest_path, f"has no head '{head}'")

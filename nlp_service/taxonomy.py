@@ -74,7 +74,7 @@ def load_taxonomy(path: Path) -> Taxonomy:
     try:
         document = yaml.safe_load(raw)
         return _parse(document, hashlib.sha256(raw).hexdigest())
-    except (yaml.YAMLError, KeyError, TypeError, ValueError) as error:
+    except (yaml.YAMLError, AttributeError, KeyError, TypeError, ValueError) as error:
         reason = f"lacks {error}" if isinstance(error, KeyError) else str(error).split("\n")[0]
         raise PetitionError(
             ErrorKind.INVALID_TAXONOMY, f"{path} is not a taxonomy: {reason}; compare it with the shipped file"
@@ -99,23 +99,26 @@ def _parse(document: dict[str, Any], sha256: str) -> Taxonomy:
 
 
 def _category(entry: dict[str, Any]) -> Category:
-    return Category(
-        id=entry["id"],
-        name=entry["name_vi"],
-        definition=entry["definition"],
-        lead=entry["lead"],
-        commune=tuple(entry["commune"]),
-        default_urgency=entry["default_urgency"],
-        sensitive=bool(entry.get("sensitive", False)),
-        review_always=entry.get("review") == "always",
-    )
+    try:
+        return Category(
+            id=entry["id"],
+            name=entry["name_vi"],
+            definition=entry["definition"],
+            lead=entry["lead"],
+            commune=tuple(entry["commune"]),
+            default_urgency=entry["default_urgency"],
+            sensitive=bool(entry.get("sensitive", False)),
+            review_always=entry.get("review") == "always",
+        )
+    except KeyError as error:
+        raise ValueError(f"{entry.get('id', 'a category')} lacks {error}") from error
 
 
 def _check(taxonomy: Taxonomy) -> None:
     for head, labels in taxonomy.heads.items():
         ids = [label.id for label in labels]
-        if len(set(ids)) != len(ids):
-            raise ValueError(f"{head} has the same id twice")
+        if repeated := sorted({i for i in ids if ids.count(i) > 1}):
+            raise ValueError(f"{head} has the same id twice: '{repeated[0]}'")
         if any(not label.name.strip() for label in labels):
             raise ValueError(f"{head} has an empty name")
     categories = {category.id for category in taxonomy.categories}

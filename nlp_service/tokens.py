@@ -33,7 +33,8 @@ class PhobertTokens:
             ValueError: a line is not PhoBERT's format.
         """
         ids: dict[str, int] = {}
-        lines = (directory / VOCABULARY_FILE).read_text(encoding="utf-8").splitlines()
+        # Not splitlines(): a piece may hold a character such as U+2028 or U+0085, which PhobertTokenizer keeps in its line.
+        lines = (directory / VOCABULARY_FILE).read_text(encoding="utf-8").removesuffix("\n").split("\n")
         for number, line in enumerate(lines, start=1):
             piece, _, count = line.strip().rpartition(" ")
             if not piece or not count.isdigit():
@@ -75,6 +76,7 @@ def windows(ids: list[int], size: int = 256, overlap: int = 64) -> list[list[int
     """Cut ids into windows of at most `size` positions, `<s>` and `</s>` included, sharing `overlap` ids.
 
     The last window reaches to the end and is full: a letter's request often stands there.
+    Windows advance only with `overlap` < `size` - 2, which a manifest guarantees.
     """
     body = size - 2
     if len(ids) <= body:

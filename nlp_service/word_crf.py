@@ -178,11 +178,16 @@ def read_crfsuite(data: bytes) -> tuple[list[str], dict[str, list[float]], list[
     Raises:
         ValueError: another format.
     """
-    magic, _, kind, _, _, n_labels, _, at_features, at_labels, at_attributes, _, _ = struct.unpack_from(
-        "<4sI4s9I", data
-    )
-    if (magic, kind) != (b"lCRF", b"FOMC"):
-        raise ValueError("not a CRFsuite model file")
+    header = struct.Struct("<4sI4s9I")
+    # The second field is the file's length: a cut file is refused here, not read in part.
+    if (
+        len(data) < header.size
+        or data[:4] != b"lCRF"
+        or data[8:12] != b"FOMC"
+        or header.unpack_from(data)[1] != len(data)
+    ):
+        raise ValueError("not a whole CRFsuite model file")
+    _, _, _, _, _, n_labels, _, at_features, at_labels, at_attributes, _, _ = header.unpack_from(data)
     labels, attributes = _quarks(data, at_labels), _quarks(data, at_attributes)
     weights = {name: [0.0] * n_labels for name in attributes}
     transitions = [[0.0] * n_labels for _ in range(n_labels)]

@@ -1,24 +1,87 @@
-"""A small model directory whose network is not opened: enough for what reads the manifest."""
+"""Fakes that stand for the network and the segmenter, and a small model directory that loads."""
 
+import hashlib
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import hypothesis
+import numpy as np
+import numpy.typing as npt
 import pytest
 
 from nlp_service import text
 from nlp_service.bundle import sha256
-from nlp_service.taxonomy import load_taxonomy
+from nlp_service.encoder import OUTPUTS, Windows
+from nlp_service.taxonomy import Taxonomy, load_taxonomy
 
 SHIPPED_TAXONOMY = Path(__file__).resolve().parents[2] / "datasets" / "taxonomy.yaml"
+LETTERS = "aàáảãạăằắẳẵặâầấẩẫậbcdđeèéẻẽẹêềếểễệfghiìíỉĩịjklmnoòóỏõọôồốổỗộơờớởỡợpqrstuùúủũụưừứửữựvwxyỳýỷỹỵz0123456789.,"
 
+Floats = npt.NDArray[np.float32]
 WriteModel = Callable[..., Path]
+
+# A busy machine is no fault of the code: examples have no deadline.
+hypothesis.settings.register_profile("petitions", deadline=None)
+hypothesis.settings.load_profile("petitions")
+
+
+class FixedEncoder:
+    """An `Encoder` without a network: a window's logits follow from its ids alone.
+
+    Attributes:
+        calls: how many windows each call of `run` was given.
+    """
+
+    def __init__(self, widths: Mapping[str, int], hidden: int = 8) -> None:
+        self.name = "fixed"
+        self.calls: list[int] = []
+        self._widths = {**widths, "embedding": hidden}
+
+    @classmethod
+    def for_taxonomy(cls, taxonomy: Taxonomy) -> "FixedEncoder":
+        return cls({head: len(labels) for head, labels in taxonomy.heads.items()})
+
+    def run(self, windows: Windows) -> dict[str, Floats]:
+        self.calls.append(len(windows))
+        return {name: np.stack([self._row(name, window) for window in windows]) for name in OUTPUTS}
+
+    def _row(self, name: str, window: object) -> Floats:
+        digest = hashlib.sha256(f"{name} {window}".encode()).digest()
+        generator = np.random.default_rng(int.from_bytes(digest[:8], "big"))
+        return generator.normal(scale=2, size=self._widths[name]).astype(np.float32)
+
+
+class FakeSegmenter:
+    """A `Segmenter` for which every syllable is a word."""
+
+    version = "fake 1"
+
+    def segment(self, text: str) -> str:
+        return text
+
+
+def write_vocabulary(directory: Path) -> None:
+    """PhoBERT's two vocabulary files, with every small Vietnamese letter and two merges: "ng" and "ng" that ends a word."""
+    pieces = [*LETTERS, *(f"{letter}@@" for letter in LETTERS), "ng@@", "ng"]
+    (directory / "vocab.txt").write_text("".join(f"{piece} 1\n" for piece in pieces), encoding="utf-8")
+    (directory / "bpe.codes").write_text("n g</w> 2\nn g 1\n", encoding="utf-8")
 
 
 @pytest.fixture
-def write_model(tmp_path: Path) -> WriteModel:
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def taxonomy() -> Taxonomy:
+    return load_taxonomy(SHIPPED_TAXONOMY)
+
+
+@pytest.fixture
+def write_model(tmp_path: Path, taxonomy: Taxonomy) -> WriteModel:
     """Writes a valid model directory; keyword arguments replace fields of its manifest."""
 
     def write(name: str = "tiny-1", **changes: Any) -> Path:
@@ -26,7 +89,7 @@ def write_model(tmp_path: Path) -> WriteModel:
         directory.mkdir()
         shutil.copyfile(SHIPPED_TAXONOMY, directory / "taxonomy.yaml")
         (directory / "model.int8.onnx").write_bytes(b"network")
-        taxonomy = load_taxonomy(directory / "taxonomy.yaml")
+        write_vocabulary(directory)
         manifest = {
             "format": 1,
             "version": name,
@@ -44,7 +107,7 @@ def write_model(tmp_path: Path) -> WriteModel:
                 for head, labels in taxonomy.heads.items()
             },
             "thresholds": {"auto": 0.8, "suggest": 0.6, "emergency": 0.2, "legal_doubt": 0.2},
-            "files": {name: sha256(directory / name) for name in ("model.int8.onnx", "taxonomy.yaml")},
+            "files": {file.name: sha256(file) for file in directory.iterdir()},
             "scores": {},
             **changes,
         }

@@ -1,15 +1,18 @@
 import json
 import random
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import underthesea
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from underthesea import word_tokenize
 
+from nlp_service import word_crf
 from nlp_service.segment import UndertheseaSegmenter
-from nlp_service.text import chunks, normalise, strip_diacritics
-from nlp_service.word_crf import read_crfsuite
+from nlp_service.text import CHUNK_CHARS, chunks, normalise, strip_diacritics
 
 PETITIONS = Path(__file__).resolve().parents[2] / "datasets" / "petitions" / "test.jsonl"
 
@@ -17,6 +20,10 @@ PETITIONS = Path(__file__).resolve().parents[2] / "datasets" / "petitions" / "te
 @pytest.fixture(scope="module")
 def segmenter() -> UndertheseaSegmenter:
     return UndertheseaSegmenter()
+
+
+def petitions() -> list[str]:
+    return [normalise(json.loads(line)["text"]) for line in PETITIONS.read_text(encoding="utf-8").splitlines()]
 
 
 def reference(text: str) -> str:
@@ -29,7 +36,7 @@ def test_joins_the_syllables_of_a_word(segmenter: UndertheseaSegmenter) -> None:
 
 
 def test_equals_underthesea_on_petitions(segmenter: UndertheseaSegmenter) -> None:
-    texts = [normalise(json.loads(line)["text"]) for line in PETITIONS.open(encoding="utf-8")]
+    texts = [normalise(json.loads(line)["text"]) for line in PETITIONS.read_text(encoding="utf-8").splitlines()]
     texts += [strip_diacritics(text) for text in texts[::3]] + [text.upper() for text in texts[::5]]
     assert len(texts) > 500
     for text in texts:
@@ -105,12 +112,58 @@ SHARED = UndertheseaSegmenter()
 
 
 def test_calls_do_not_influence_each_other(segmenter: UndertheseaSegmenter) -> None:
-    texts = [normalise(json.loads(line)["text"]) for line in PETITIONS.open(encoding="utf-8")][:80]
+    texts = [normalise(json.loads(line)["text"]) for line in PETITIONS.read_text(encoding="utf-8").splitlines()][:80]
     first = {text: segmenter.segment(text) for text in texts}
     random.Random(3).shuffle(texts)
     assert {text: segmenter.segment(text) for text in texts} == first
 
 
-def test_other_files_are_refused() -> None:
-    with pytest.raises(ValueError, match="CRFsuite"):
-        read_crfsuite(b"lCRF" + b"\0" * 60)
+def test_threads_do_not_influence_each_other(segmenter: UndertheseaSegmenter) -> None:
+    texts = petitions()[80:160]
+    first = [segmenter.segment(text) for text in texts]
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(segmenter.segment, texts)) == first
+
+
+def test_a_full_cache_changes_nothing(segmenter: UndertheseaSegmenter, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(word_crf, "_CACHED_SYLLABLES", 3)
+    fresh = UndertheseaSegmenter()
+    assert all(fresh.segment(text) == segmenter.segment(text) for text in petitions()[160:200])
+
+
+def test_fixed_words_of_others_do_not_leak_in(segmenter: UndertheseaSegmenter, monkeypatch: pytest.MonkeyPatch) -> None:
+    # underthesea 9.5.0 keeps one caller's `fixed_words` for every later call of anybody in the process.
+    rules = sys.modules["underthesea.pipeline.word_tokenize.regex_tokenize"]
+    monkeypatch.setattr(rules, "patterns", rules.patterns)
+    text = "Đường làng hỏng nặng, rác thải đổ ra bờ kênh"
+    before = segmenter.segment(text)
+    word_tokenize(text, fixed_words=["làng hỏng nặng"])
+    assert word_tokenize(text, format="text") != before
+    assert segmenter.segment(text) == before
+
+
+def test_a_long_letter_equals_its_pieces(segmenter: UndertheseaSegmenter) -> None:
+    text = normalise(" ".join(petitions()[:30]))
+    assert len(chunks(text)) > 5
+    assert segmenter.segment(text) == reference(text)
+
+
+def test_odd_input_of_full_length_is_segmented(segmenter: UndertheseaSegmenter) -> None:
+    # In one piece the tokenising rules take quadratic time on it: minutes.
+    text = "a." * 10 * CHUNK_CHARS
+    assert segmenter.segment(text).replace(" ", "").replace("_", "") == text
+
+
+@given(st.text(st.sampled_from("ab_ đ1.-ă'&"), max_size=40))
+def test_words_are_parted_by_single_spaces_whatever_underscores_were_typed(text: str) -> None:
+    text = normalise(text)
+    segmented = SHARED.segment(text)
+    assert segmented == " ".join(segmented.split())
+    assert segmented == reference(text)
+    # Nothing is lost: the words are the text's characters, joints aside.
+    bare = str.maketrans("", "", " _")
+    assert segmented.translate(bare) == text.translate(bare)
+
+
+def test_the_version_names_the_program_that_segments(segmenter: UndertheseaSegmenter) -> None:
+    assert segmenter.version == f"underthesea {underthesea.__version__}"

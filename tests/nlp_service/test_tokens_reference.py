@@ -1,6 +1,7 @@
 """Id for id what transformers' PhobertTokenizer gives, on the shipped vocabulary. Needs the `train` extra."""
 
 import json
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ def reference(text: str) -> list[int]:
 
 def test_on_segmented_petitions() -> None:
     segmenter = UndertheseaSegmenter()
-    for line in (ROOT / "datasets/petitions/test.jsonl").open(encoding="utf-8"):
+    for line in (ROOT / "datasets/petitions/test.jsonl").read_text(encoding="utf-8").splitlines():
         text = normalise(json.loads(line)["text"])
         for variant in (text, strip_diacritics(text), text.upper()):
             segmented = segmenter.segment(variant)
@@ -51,3 +52,48 @@ def test_on_generated_text(parts: list[str]) -> None:
 def test_sizes_agree() -> None:
     assert OURS.size == len(REFERENCE)
     assert REFERENCE.mask_token_id == OURS.size - 1
+
+
+# Merges of a small alphabet in any order, vocabularies that lack some of their pieces: what a trained one seldom shows.
+letters = st.sampled_from("abư_@")
+pieces = st.text(letters, min_size=1, max_size=3)
+
+
+@st.composite
+def vocabularies(draw: st.DrawFn) -> tuple[str, str]:
+    known = {*"abư_@", *(f"{letter}</w>" for letter in "abư_@")}
+    merges: list[tuple[str, str]] = []
+    for _ in range(draw(st.integers(0, 12))):
+        left = draw(st.sampled_from(sorted(piece for piece in known if not piece.endswith("</w>"))))
+        right = draw(st.sampled_from(sorted(known)))
+        if (left, right) not in merges:
+            merges.append((left, right))
+            known.add(left + right)
+    spoken = sorted({piece.removesuffix("</w>") if piece.endswith("</w>") else f"{piece}@@" for piece in known})
+    lines = draw(st.lists(st.sampled_from(spoken), unique=True, min_size=1))
+    return "".join(f"{line} 1\n" for line in lines), "".join(f"{left} {right} 1\n" for left, right in merges)
+
+
+@settings(max_examples=150)
+@given(vocabularies(), st.lists(st.text(st.sampled_from("abư_@c漢"), min_size=1, max_size=8), max_size=12))
+def test_on_generated_vocabularies(files: tuple[str, str], words: list[str]) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        vocabulary, codes = Path(name) / "vocab.txt", Path(name) / "bpe.codes"
+        vocabulary.write_text(files[0], encoding="utf-8")
+        codes.write_text(files[1], encoding="utf-8")
+        tokenizer = transformers.PhobertTokenizer(str(vocabulary), str(codes))
+        ours = PhobertTokens.load(Path(name))
+    text = " ".join(words)
+    assert ours.encode(text) == tokenizer(text, add_special_tokens=False)["input_ids"]
+    assert ours.size == len(tokenizer)
+
+
+def test_a_line_ends_at_a_line_feed_and_nowhere_else(tmp_path: Path) -> None:
+    # A vocabulary learnt from raw web text may hold what Python's splitlines() takes for an end of line.
+    vocabulary, codes = tmp_path / "vocab.txt", tmp_path / "bpe.codes"
+    vocabulary.write_text("a\u2028b 3\nc 2\n\x85d@@ 1\n", encoding="utf-8", newline="\n")
+    codes.write_text("c c</w> 1\n", encoding="utf-8")
+    tokenizer = transformers.PhobertTokenizer(str(vocabulary), str(codes))
+    ours = PhobertTokens.load(tmp_path)
+    assert ours.size == len(tokenizer) == 8
+    assert ours.encode("c") == tokenizer("c", add_special_tokens=False)["input_ids"] == [5]
