@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 from fastapi import Body, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import JSONResponse, RedirectResponse, Response
 from fastapi.staticfiles import StaticFiles
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel, ConfigDict, Field
@@ -174,7 +174,7 @@ def create_app(settings: Settings, classifier: PetitionClassifier | None = None)
     _add_errors(app, metrics)
     _add_classify(app, settings, metrics)
     _add_operations(app, metrics)
-    app.mount("/", StaticFiles(directory=Path(__file__).parent / "console", html=True), name="console")
+    _add_console(app)
     return app
 
 
@@ -288,6 +288,15 @@ def _add_operations(app: FastAPI, metrics: Metrics) -> None:
         }
 
 
+def _add_console(app: FastAPI) -> None:
+    # Not mounted at "/": a mount there would answer every wrong method of the API with 404.
+    app.mount("/console", StaticFiles(directory=Path(__file__).parent / "console", html=True), name="console")
+
+    @app.get("/", include_in_schema=False)
+    async def to_console() -> RedirectResponse:
+        return RedirectResponse("/console/")
+
+
 def _add_errors(app: FastAPI, metrics: Metrics) -> None:
     def respond(error: PetitionError, status: int | None = None) -> JSONResponse:
         metrics.errors.labels(error.kind.value).inc()
@@ -316,6 +325,9 @@ def _add_errors(app: FastAPI, metrics: Metrics) -> None:
 
     async def on_http(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)
+        if error.status_code == 400:
+            message = "the request body is not JSON in UTF-8; see /openapi.json for the expected shape"
+            return respond(PetitionError(ErrorKind.INVALID_REQUEST, message))
         kinds = {404: ErrorKind.NOT_FOUND, 405: ErrorKind.METHOD_NOT_ALLOWED}
         kind = kinds.get(
             error.status_code, ErrorKind.INVALID_REQUEST if error.status_code < 500 else ErrorKind.INTERNAL

@@ -92,7 +92,7 @@ def label(
     from nlp_service.label import TerminalProgress, label_file
 
     with TerminalProgress() as progress:
-        label_file(
+        report = label_file(
             input_file,
             output_file,
             model=settings.model,
@@ -102,6 +102,11 @@ def label(
             workers=workers,
             max_chars=settings.max_chars,
             progress=progress,
+        )
+        seconds = max(report.seconds, 0.001)
+        progress.say(
+            f"Xong: {report.rows} dòng, {report.errors} dòng lỗi, {report.counts['urgency'].get('emergency', 0)} khẩn cấp; "
+            f"{seconds:.0f} giây, {(report.rows - report.resumed_rows) / seconds:.0f} dòng/giây."
         )
 
 

@@ -76,6 +76,8 @@ def _write_networks(model: PetitionModel, directory: Path) -> None:
     with tempfile.TemporaryDirectory() as temporary:
         full, prepared = Path(temporary) / "full.onnx", Path(temporary) / "prepared.onnx"
         _trace(model, full)
+        # onnxruntime logs a line for every tensor that it leaves in floats.
+        logging.disable(logging.WARNING)
         quant_pre_process(str(full), str(prepared), skip_symbolic_shape=True)
         quantize_dynamic(
             str(prepared),
@@ -86,6 +88,7 @@ def _write_networks(model: PetitionModel, directory: Path) -> None:
             reduce_range=True,
             op_types_to_quantize=["MatMul", "Gemm", "Gather"],
         )
+        logging.disable(logging.NOTSET)
         onnx.save(halve(onnx.load(full)), directory / FLOAT_FILE)
 
 

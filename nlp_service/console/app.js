@@ -45,7 +45,7 @@ async function classify(event) {
   button.disabled = true;
   state.textContent = "Đang đọc…";
   try {
-    const response = await fetch("v1/classify", {
+    const response = await fetch("../v1/classify", {
       method: "POST",
       headers: { "Content-Type": "application/json" },
       body: JSON.stringify({ text: element("text").value }),

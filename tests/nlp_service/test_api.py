@@ -203,8 +203,9 @@ def test_the_console_is_served_and_needs_nothing_from_elsewhere(client: TestClie
     assert page.status_code == 200
     assert "Phân loại đơn thư" in page.text
     for file in ("app.js", "style.css"):
-        assert client.get(f"/{file}").status_code == 200
-        assert "http://" not in client.get(f"/{file}").text and "https://" not in client.get(f"/{file}").text
+        assert client.get(f"/console/{file}").status_code == 200
+        assert "http://" not in client.get(f"/console/{file}").text
+        assert "https://" not in client.get(f"/console/{file}").text
 
 
 def test_openapi_is_the_committed_one(client: TestClient) -> None:

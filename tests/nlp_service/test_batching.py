@@ -1,4 +1,5 @@
 import asyncio
+import logging
 import threading
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -9,11 +10,6 @@ from nlp_service.batching import Batcher
 from nlp_service.errors import ErrorKind, PetitionError
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
 
 
 class Work:
@@ -139,3 +135,179 @@ async def test_a_caller_who_leaves_disturbs_nobody() -> None:
         work.gate.set()
         assert (await first, await staying) == ([2], [6])
     assert [2] not in work.batches and all(2 not in batch for batch in work.batches)
+
+
+def kinds(answers: Sequence[object]) -> list[object]:
+    return [answer.kind if isinstance(answer, PetitionError) else answer for answer in answers]
+
+
+async def test_everything_shuffled_everybody_still_gets_his_own() -> None:
+    work = Work()
+    async with running(work, max_queue=1_000, max_batch=7) as batcher:
+
+        async def caller(start: int) -> None:
+            for n in range(start, start + 40, 4):
+                items = list(range(n, n + n % 5 + 1))
+                assert await batcher.submit(items) == [2 * item for item in items]
+
+        await asyncio.gather(*(caller(start) for start in range(1, 600, 40)))
+    assert all(1 <= len(batch) <= 7 for batch in work.batches)
+
+
+async def test_one_caller_s_items_may_take_several_batches() -> None:
+    work = Work()
+    async with running(work, max_batch=3) as batcher:
+        assert await batcher.submit(list(range(1, 9))) == [2 * n for n in range(1, 9)]
+    assert work.batches == [[1, 2, 3], [4, 5, 6], [7, 8]]
+
+
+async def test_a_lone_item_waits_for_no_timer(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop = asyncio.get_running_loop()
+    timers: list[object] = []
+    call_at = loop.call_at
+    monkeypatch.setattr(loop, "call_at", lambda *args, **kwargs: timers.append(args) or call_at(*args, **kwargs))
+    work = Work()
+    async with running(work) as batcher:
+        for n in range(1, 6):
+            assert await batcher.submit([n]) == [2 * n]
+    assert work.batches == [[1], [2], [3], [4], [5]]
+    assert timers == []
+
+
+async def test_exactly_the_queue_s_limit_is_accepted() -> None:
+    work = Work()
+    async with running(work, max_queue=3) as batcher:
+        first = await held(batcher, work, 1)
+        waiting = asyncio.create_task(batcher.submit([2, 3, 4]))
+        await asyncio.sleep(0)
+        assert batcher.depth == 3
+        with pytest.raises(PetitionError) as caught:
+            await batcher.submit([5])
+        assert caught.value.http_status == 429
+        work.gate.set()
+        assert (await first, await waiting) == ([2], [4, 6, 8])
+        assert batcher.depth == 0
+    assert not any(5 in batch for batch in work.batches)
+
+
+async def test_nothing_to_answer_is_answered() -> None:
+    work = Work()
+    async with running(work) as batcher:
+        assert await batcher.submit([]) == []
+        assert await batcher.submit([1]) == [2]
+    assert work.batches == [[1]]
+
+
+async def test_a_service_that_has_not_begun_or_has_ended_refuses() -> None:
+    work = Work()
+    batcher: Batcher[int, int] = Batcher(work, 10, 4)
+    assert not batcher.alive
+    for _ in range(2):
+        with pytest.raises(PetitionError) as caught:
+            await batcher.submit([1])
+        assert caught.value.kind is ErrorKind.SHUTTING_DOWN
+        await batcher.close()
+    assert work.batches == []
+
+
+async def test_closing_twice_and_closing_idle_ends() -> None:
+    async with running(Work()) as batcher:
+        await asyncio.gather(batcher.close(), batcher.close())
+        assert not batcher.alive
+
+
+async def test_closing_after_a_failed_batch_still_answers_the_rest() -> None:
+    work = Work()
+    async with running(work, max_batch=1) as batcher:
+        first = await held(batcher, work, 1)
+        waiting = asyncio.create_task(batcher.submit([-1, 6]))
+        await asyncio.sleep(0)
+        closing = asyncio.create_task(batcher.close())
+        work.gate.set()
+        await closing
+        assert await first == [2]
+        assert kinds(await waiting) == [ErrorKind.CLASSIFICATION_FAILED, 12]
+
+
+async def test_a_failure_is_logged_without_the_petition(caplog: pytest.LogCaptureFixture) -> None:
+    async with running(Work()) as batcher:
+        with caplog.at_level(logging.DEBUG):
+            failed = await batcher.submit([-1, 3])
+    assert kinds(failed) == [ErrorKind.CLASSIFICATION_FAILED] * 2
+    assert all("RuntimeError" in answer.message for answer in failed if isinstance(answer, PetitionError))
+    assert "a batch of 2 failed: RuntimeError" in caplog.text
+    assert "bí mật" not in caplog.text
+
+
+@pytest.mark.parametrize("answers", [[], [1], [1, 2, 3], None], ids=["none", "too few", "too many", "no list"])
+async def test_a_wrong_number_of_answers_is_nobody_s_answer(answers: list[int] | None) -> None:
+    batcher: Batcher[int, int] = Batcher(lambda _: answers, 10, 4)  # type: ignore[arg-type, return-value]
+    batcher.start()
+    assert kinds(await batcher.submit([5, 6])) == [ErrorKind.CLASSIFICATION_FAILED] * 2
+    assert batcher.alive
+    await batcher.close()
+
+
+async def test_a_caller_who_leaves_during_the_work_disturbs_nobody() -> None:
+    work = Work()
+    async with running(work) as batcher:
+        leaving = await held(batcher, work, 1)
+        leaving.cancel()
+        await asyncio.sleep(0)
+        staying = asyncio.create_task(batcher.submit([3]))
+        await asyncio.sleep(0)
+        work.gate.set()
+        assert await staying == [6]
+        assert await batcher.submit([4]) == [8]
+    with pytest.raises(asyncio.CancelledError):
+        await leaving
+
+
+async def test_a_caller_who_leaves_part_of_a_batch_leaves_the_others_in_order() -> None:
+    work = Work()
+    async with running(work) as batcher:
+        first = await held(batcher, work, 1)
+        callers = [asyncio.create_task(batcher.submit([n])) for n in (2, 3, 4)]
+        await asyncio.sleep(0)
+        callers[1].cancel()
+        await asyncio.sleep(0)
+        work.gate.set()
+        assert [await task for task in (first, callers[0], callers[2])] == [[2], [4], [8]]
+    assert work.batches == [[1], [2, 4]]
+
+
+async def test_a_queue_of_callers_who_all_left_does_no_work() -> None:
+    work = Work()
+    async with running(work, max_queue=2) as batcher:
+        first = await held(batcher, work, 1)
+        leaving = asyncio.create_task(batcher.submit([2, 3]))
+        await asyncio.sleep(0)
+        leaving.cancel()
+        await asyncio.sleep(0)
+        work.gate.set()
+        assert await first == [2]
+        assert await batcher.submit([4, 5]) == [8, 10]
+    assert work.batches == [[1], [4, 5]]
+
+
+async def test_sizes_of_batches_are_told() -> None:
+    work = Work()
+    sizes: list[int] = []
+    batcher: Batcher[int, int] = Batcher(work, 100, 4, sizes.append)
+    batcher.start()
+    await batcher.submit([1])
+    await batcher.submit([1, 2, 3, 4, 5])
+    await batcher.submit([-1])
+    await batcher.close()
+    assert sizes == [1, 4, 1, 1]
+
+
+async def test_the_event_loop_runs_on_while_the_model_works() -> None:
+    work = Work()
+    async with running(work) as batcher:
+        first = await held(batcher, work, 1)
+        for _ in range(50):
+            await asyncio.sleep(0)
+        assert not first.done()
+        work.gate.set()
+        assert await first == [2]

@@ -1,3 +1,5 @@
+from dataclasses import replace
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -5,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nlp_service.bundle import Bundle, load_bundle
+from nlp_service.bundle import Bundle, Head, Manifest, Thresholds, load_bundle
 from nlp_service.decision import Decision, decide, pool_windows, softmax
-from tests.nlp_service.conftest import WriteModel
+from nlp_service.taxonomy import EMERGENCY, Taxonomy
+from tests.nlp_service.conftest import Floats, WriteModel
 
 
 @pytest.fixture
@@ -96,3 +99,177 @@ def test_softmax_sums_to_one_and_temperature_keeps_the_order(values: list[float]
 
 def test_windows_are_averaged() -> None:
     assert pool_windows(np.array([[1.0, 3.0], [3.0, 5.0]], dtype=np.float32)).tolist() == [2.0, 4.0]
+
+
+def rows(bundle: Bundle, values: list[float]) -> dict[str, Floats]:
+    """Logits of every head, taken from `values` in turn."""
+    heads = bundle.manifest.heads
+    return {head: np.resize(np.array(values, dtype=np.float32), len(spec.labels)) for head, spec in heads.items()}
+
+
+logits = st.lists(st.floats(-20, 20, width=32), min_size=21, max_size=21)
+probability = st.floats(0, 1)
+
+
+@given(logits, st.floats(0.3, 5), probability, probability, probability, probability)
+def test_a_decision_holds_together_whatever_the_network_says(
+    shared: Bundle, values: list[float], temperature: float, auto: float, suggest: float, emergency: float, doubt: float
+) -> None:
+    thresholds = Thresholds(auto=auto, suggest=suggest, emergency=emergency, legal_doubt=doubt)
+    heads = {name: replace_temperature(head, temperature) for name, head in shared.manifest.heads.items()}
+    manifest = shared.manifest.model_copy(update={"thresholds": thresholds, "heads": heads})
+    bundle = shared.model_copy(update={"manifest": manifest})
+    decision = decide(rows(bundle, values), manifest, bundle.taxonomy)
+    shown = [decision.category, *decision.alternatives]
+    assert len(decision.alternatives) == 3 and len({scored.id for scored in shown}) == 4
+    assert [scored.probability for scored in shown] == sorted((s.probability for s in shown), reverse=True)
+    for scored in (*shown, decision.urgency, decision.petition_type):
+        assert 0 <= scored.probability <= 1 and scored.probability == round(scored.probability, 4)
+    assert sum(scored.probability for scored in shown) <= 1.0002
+    assert decision.decision in {"auto", "suggest", "human"}
+    told = codes(decision)
+    assert ("emergency" in told) == (decision.urgency.id == EMERGENCY)
+    assert ({"category_other", "category_unclear", "legal_doubt"} & set(told) != set()) == (
+        decision.decision == "human"
+    )
+    assert ("confident" in told, "choose_candidate" in told) == (
+        decision.decision == "auto",
+        decision.decision == "suggest",
+    )
+    if decision.decision == "auto":
+        assert decision.category.probability >= auto and decision.category.id != "other"
+    if decision.urgency.id != EMERGENCY:
+        chance = softmax(rows(bundle, values)["urgency"], temperature)[list(heads["urgency"].labels).index(EMERGENCY)]
+        assert round(float(chance), 4) < emergency
+
+
+def replace_temperature(head: Head, temperature: float) -> Head:
+    return head.model_copy(update={"temperature": temperature})
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory, taxonomy: Taxonomy) -> Bundle:
+    heads = {name: Head(labels=tuple(x.id for x in labels), temperature=1) for name, labels in taxonomy.heads.items()}
+    manifest = Manifest(
+        format=1, version="x", created="", encoder={}, trained_on={}, text_version="1", segmenter="", taxonomy_version="1",
+        taxonomy_sha256="", window=256, window_overlap=64, heads=heads, files={}, scores={},
+        thresholds=Thresholds(auto=0.8, suggest=0.6, emergency=0.2, legal_doubt=0.2),
+    )  # fmt: skip
+    return Bundle(directory=tmp_path_factory.getbasetemp(), manifest=manifest, taxonomy=taxonomy)
+
+
+@given(st.permutations(range(21)), st.floats(0.2, 5), st.floats(1.1, 5))
+def test_a_temperature_changes_how_sure_and_not_what(
+    shared: Bundle, order: list[int], temperature: float, warmer: float
+) -> None:
+    values = rows(shared, [place / 3 for place in order])
+
+    def decided(temperature: float) -> Decision:
+        heads = {name: replace_temperature(head, temperature) for name, head in shared.manifest.heads.items()}
+        return decide(values, shared.manifest.model_copy(update={"heads": heads}), shared.taxonomy)
+
+    cool, warm = decided(temperature), decided(temperature * warmer)
+    assert [x.id for x in (cool.category, *cool.alternatives)] == [x.id for x in (warm.category, *warm.alternatives)]
+    assert cool.petition_type.id == warm.petition_type.id
+    assert cool.category.probability > warm.category.probability
+
+
+@given(logits, st.randoms(use_true_random=False))
+def test_the_network_s_label_order_makes_no_difference(shared: Bundle, values: list[float], random: Random) -> None:
+    given_ = rows(shared, [value + place / 1000 for place, value in enumerate(values)])
+    expected = decide(given_, shared.manifest, shared.taxonomy)
+    shuffled, heads = {}, {}
+    for name, head in shared.manifest.heads.items():
+        order = random.sample(range(len(head.labels)), len(head.labels))
+        shuffled[name] = given_[name][order]
+        heads[name] = head.model_copy(update={"labels": tuple(head.labels[i] for i in order)})
+    got = decide(shuffled, shared.manifest.model_copy(update={"heads": heads}), shared.taxonomy)
+    if len(set(np.round(softmax(given_["category"], 1), 6))) == 21 and len(set(given_["urgency"])) == 4:
+        assert got == expected
+
+
+@given(st.lists(st.floats(-3e4, 3e4, width=32), min_size=2, max_size=30), st.floats(0.05, 20))
+def test_softmax_stands_logits_of_any_size(values: list[float], temperature: float) -> None:
+    row = np.array([values, values[::-1]], dtype=np.float32)
+    before = row.copy()
+    p = softmax(row, temperature)
+    assert p.dtype == np.float32 and np.isfinite(p).all()
+    assert p.sum(axis=-1) == pytest.approx([1, 1], abs=1e-5)
+    assert np.array_equal(row, before)
+
+
+@pytest.mark.parametrize(
+    ("best", "zone"), [(0.8, "auto"), (0.7999, "suggest"), (0.85, "auto"), (0.75, "suggest"), (0.55, "suggest")]
+)
+def test_the_zone_turns_exactly_at_its_threshold(bundle: Bundle, best: float, zone: str) -> None:
+    assert answer(bundle, category={"land_administration": best, "other": 0.1}, **CALM).decision == zone
+
+
+@pytest.mark.parametrize(("third", "zone"), [(0.2, "suggest"), (0.1999, "human")])
+def test_three_candidates_have_to_explain_enough(bundle: Bundle, third: float, zone: str) -> None:
+    three = {"land_administration": 0.2, "official_conduct": 0.2, "education_training": third}
+    assert answer(bundle, category=three, **CALM).decision == zone
+
+
+@pytest.mark.parametrize(("chance", "level"), [(0.2, "emergency"), (0.19996, "emergency"), (0.1999, "normal")])
+def test_what_is_compared_is_what_is_shown(bundle: Bundle, chance: float, level: str) -> None:
+    # Four decimals, rounded before the comparison: an answer never shows 0.2 beside a threshold of 0.2 and says no.
+    decision = answer(bundle, urgency={"normal": 0.7, "emergency": chance})
+    assert decision.urgency.id == level
+    if level == "emergency":
+        assert decision.urgency.probability == 0.2
+
+
+def test_an_emergency_with_a_sure_category_is_routed_and_raised(bundle: Bundle) -> None:
+    decision = answer(
+        bundle, category={"disaster_fire_rescue": 0.95}, urgency={"emergency": 0.9}, petition_type={"feedback": 0.95}
+    )
+    assert (decision.decision, codes(decision)) == ("auto", ["emergency", "confident"])
+    assert "90%" in decision.reasons[0].message
+
+
+def test_an_emergency_is_raised_before_every_doubt(bundle: Bundle) -> None:
+    decision = answer(
+        bundle,
+        category={"other": 0.3},
+        urgency={"low": 0.7, "emergency": 0.25},
+        petition_type={"feedback": 0.5, "complaint": 0.24, "denunciation": 0.24},
+    )
+    assert decision.decision == "human"
+    assert codes(decision)[0] == "emergency"
+    assert sorted(codes(decision)[1:]) == ["category_other", "category_unclear", "legal_doubt", "legal_doubt"]
+
+
+def test_a_possible_recommendation_is_no_legal_doubt(bundle: Bundle) -> None:
+    decision = answer(
+        bundle,
+        category={"land_administration": 0.95},
+        urgency={"normal": 0.95},
+        petition_type={"feedback": 0.5, "recommendation": 0.45},
+    )
+    assert (decision.decision, codes(decision)) == ("auto", ["confident"])
+
+
+def test_a_denunciation_that_may_be_a_complaint_meets_a_person(bundle: Bundle) -> None:
+    decision = answer(
+        bundle,
+        category={"official_conduct": 0.95},
+        urgency={"normal": 0.95},
+        petition_type={"denunciation": 0.6, "complaint": 0.35},
+    )
+    assert (decision.decision, codes(decision)) == ("human", ["legal_doubt"])
+    assert "khiếu nại" in decision.reasons[0].message
+
+
+def test_two_categories_leave_one_alternative(bundle: Bundle) -> None:
+    few = tuple(c for c in bundle.taxonomy.categories if c.id in {"land_administration", "other"})
+    heads = {**bundle.manifest.heads, "category": Head(labels=tuple(c.id for c in few), temperature=1)}
+    small = bundle.model_copy(
+        update={
+            "taxonomy": replace(bundle.taxonomy, categories=few),
+            "manifest": bundle.manifest.model_copy(update={"heads": heads}),
+        }
+    )
+    values = {**rows(bundle, [0.0] * 21), "category": np.array([2, -2], dtype=np.float32)}
+    decision = decide(values, small.manifest, small.taxonomy)
+    assert [a.id for a in decision.alternatives] == ["other"]

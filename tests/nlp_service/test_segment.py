@@ -1,14 +1,19 @@
+import itertools
 import json
 import random
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 
+import joblib
 import pytest
 import underthesea
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from underthesea import word_tokenize
+from underthesea.pipeline.word_tokenize.regex_tokenize import tokenize
+from underthesea_core import CRFFeaturizer, CRFTagger
 
 from nlp_service import word_crf
 from nlp_service.segment import UndertheseaSegmenter
@@ -101,11 +106,50 @@ syllables = st.sampled_from(
 words = st.one_of(syllables, st.text(st.characters(codec="utf-8"), min_size=1, max_size=6))
 
 
+class Crf:
+    """underthesea's CRF taken apart: its tags, and what a path of tags scores."""
+
+    def __init__(self) -> None:
+        files = Path(sys.modules["underthesea.pipeline"].__path__[0]) / "word_tokenize/models" / SHARED.MODEL
+        self.labels, self.weights, self.transitions = word_crf.read_crfsuite((files / "models.bin").read_bytes())
+        self.featurizer = CRFFeaturizer(joblib.load(files / "features.bin"), joblib.load(files / "dictionary.bin"))
+        self.tagger = CRFTagger()
+        self.tagger.load(str(files / "models.bin"))
+
+    def score(self, features: list[list[str]], tags: list[str]) -> float:
+        path = [self.labels.index(tag) for tag in tags]
+        states = sum(
+            self.weights[n][tag] for names, tag in zip(features, path, strict=True) for n in names if n in self.weights
+        )
+        return states + sum(self.transitions[a][b] for a, b in itertools.pairwise(path))
+
+
+@cache
+def crf() -> Crf:
+    return Crf()
+
+
+def tied(text: str) -> bool:
+    """Whether our words and underthesea's are equally good to its CRF.
+
+    A run of symbols that it has no weights for ("[[¡¡[[") has several best paths, and the order in which floats are
+    added picks one. Seen once in thousands of generated texts, in no petition.
+    """
+    for piece in chunks(text):
+        syllables = tokenize(piece)
+        features = crf().featurizer.process([[[syllable] for syllable in syllables]])[0]
+        ours = ["B-W" if begins else "I-W" for begins in SHARED._crf.begins(syllables)]
+        if abs(crf().score(features, ours) - crf().score(features, crf().tagger.tag(features))) > 1e-9:
+            return False
+    return True
+
+
 @settings(max_examples=150, deadline=None)
 @given(st.lists(words, max_size=40), st.sampled_from([" ", "", ", "]))
+@example(["[[¡¡[[¡²1.000.000"], "")
 def test_equals_underthesea_on_odd_text(parts: list[str], joint: str) -> None:
     text = normalise(joint.join(parts))
-    assert SHARED.segment(text) == reference(text)
+    assert SHARED.segment(text) == reference(text) or tied(text)
 
 
 SHARED = UndertheseaSegmenter()
@@ -159,7 +203,7 @@ def test_words_are_parted_by_single_spaces_whatever_underscores_were_typed(text:
     text = normalise(text)
     segmented = SHARED.segment(text)
     assert segmented == " ".join(segmented.split())
-    assert segmented == reference(text)
+    assert segmented == reference(text) or tied(text)
     # Nothing is lost: the words are the text's characters, joints aside.
     bare = str.maketrans("", "", " _")
     assert segmented.translate(bare) == text.translate(bare)
