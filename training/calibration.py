@@ -48,7 +48,9 @@ def lowest_threshold(scores: Floats, right: npt.NDArray[np.bool_], precision: fl
     """
     order = np.argsort(-scores, kind="stable")
     precisions = np.cumsum(right[order]) / np.arange(1, len(order) + 1)
-    good = [i for i in np.flatnonzero(precisions >= precision) if i + 1 >= at_least]
+    # A threshold takes all cases of one score or none.
+    last = np.append(np.diff(scores[order]) != 0, True)
+    good = [i for i in np.flatnonzero((precisions >= precision) & last) if i + 1 >= at_least]
     return float(scores[order][good[-1]]) if good else 1.0
 
 
@@ -62,10 +64,11 @@ def choose_thresholds(
         emergency: (n,) probability of emergency.
     """
     right = category.argmax(axis=1) == truth
-    auto = lowest_threshold(category.max(axis=1), right, AUTO_PRECISION)
+    # Probabilities are served, and compared, with four places.
+    auto = lowest_threshold(np.round(category.max(axis=1), 4), right, AUTO_PRECISION)
     best = np.argsort(-category, axis=1)[:, :ALTERNATIVES]
     mass = np.take_along_axis(category, best, axis=1).sum(axis=1)
-    suggest = lowest_threshold(mass, (best == truth[:, None]).any(axis=1), TOP3_SHARE)
+    suggest = lowest_threshold(np.round(mass, 4), (best == truth[:, None]).any(axis=1), TOP3_SHARE)
     positives = np.sort(emergency[is_emergency])
     allowed = int(len(positives) * (1 - EMERGENCY_RECALL))
     threshold = float(positives[allowed]) if len(positives) else EMERGENCY_BOUNDS[1]

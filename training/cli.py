@@ -4,10 +4,13 @@ import json
 import logging
 import sys
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
+
+Config = TypeVar("Config")
 
 app = typer.Typer(
     name="petitions-train",
@@ -44,9 +47,15 @@ def main() -> None:
         sys.exit(2)
 
 
-def _read(config: Path) -> dict[str, Any]:
-    with config.open("rb") as stream:
-        return tomllib.load(stream)
+def _read(config: Path, make: Callable[[dict[str, Any]], Config], **changes: Any) -> Config:
+    """The config in a TOML file. Raises ValueError naming the file and what does not fit."""
+    try:
+        with config.open("rb") as stream:
+            return make({**tomllib.load(stream), **changes})
+    except KeyError as error:
+        raise ValueError(f"{config} lacks {error}") from error
+    except (TypeError, tomllib.TOMLDecodeError) as error:
+        raise ValueError(f"{config}: {error}") from error
 
 
 @app.command()
@@ -60,7 +69,7 @@ def encoder(
     """Distil a compact encoder in PhoBERT's format from text files; goes on where it was stopped."""
     from training.distil import EncoderConfig, distil
 
-    report = distil(EncoderConfig.from_dict(_read(config)), work, output)
+    report = distil(_read(config, EncoderConfig.from_dict), work, output)
     typer.echo(json.dumps(report["history"][-1]))
 
 
@@ -118,10 +127,9 @@ def fit(
     from training.fit import FitConfig
     from training.fit import fit as fit_run
 
-    values = _read(config)
-    if encoder_source:
-        values["encoder"] = encoder_source
-    typer.echo(json.dumps(fit_run(FitConfig(**values), run)["history"][-1]))
+    changes = {"encoder": encoder_source} if encoder_source else {}
+    fit_config = _read(config, lambda values: FitConfig(**values), **changes)
+    typer.echo(json.dumps(fit_run(fit_config, run)["history"][-1]))
 
 
 @app.command()

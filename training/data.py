@@ -65,11 +65,13 @@ def read_petitions(path: Path, taxonomy: Taxonomy) -> list[Petition]:
     """
     known = {head: {label.id for label in labels} for head, labels in taxonomy.heads.items()}
     petitions = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        try:
-            petitions.append(_petition(json.loads(line), known))
-        except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{path} line {number}: {type(error).__name__} {error}") from error
+    # Not splitlines(): a text may hold a line separator such as U+2028, which JSON does not escape.
+    with path.open(encoding="utf-8") as stream:
+        for number, line in enumerate(stream, start=1):
+            try:
+                petitions.append(_petition(json.loads(line), known))
+            except (ValueError, KeyError, TypeError) as error:
+                raise ValueError(f"{path} line {number}: {type(error).__name__} {error}") from error
     return petitions
 
 

@@ -39,12 +39,13 @@ def learn(segmented: Iterable[str], size: int, directory: Path, alphabet: int = 
     )
     pieces = sorted(tokenizer.get_vocab(), key=lambda piece: (-counts[piece], piece))
     directory.mkdir(parents=True, exist_ok=True)
-    (directory / VOCABULARY_FILE).write_text(
-        "".join(f"{_phobert_form(piece)} {counts[piece]}\n" for piece in pieces), encoding="utf-8"
-    )
     merges = json.loads(tokenizer.to_str())["model"]["merges"]
     (directory / CODES_FILE).write_text(
         "".join(f"{left} {right} {counts[left + right]}\n" for left, right in merges), encoding="utf-8"
+    )
+    # Last: a run that was killed takes vocab.txt for the sign that both files are there.
+    (directory / VOCABULARY_FILE).write_text(
+        "".join(f"{_phobert_form(piece)} {counts[piece]}\n" for piece in pieces), encoding="utf-8"
     )
 
 
@@ -54,7 +55,7 @@ def _phobert_form(piece: str) -> str:
 
 def read_pieces(directory: Path) -> list[str]:
     """The pieces of `vocab.txt` in the order of their ids, from id 4 on."""
-    lines = (directory / VOCABULARY_FILE).read_text(encoding="utf-8").splitlines()
+    lines = (directory / VOCABULARY_FILE).read_text(encoding="utf-8").removesuffix("\n").split("\n")
     return [line.rsplit(" ", 1)[0] for line in lines]
 
 
