@@ -37,7 +37,7 @@ label: .venv/.tables
 train: .venv-dev/.installed
 	.venv-dev/bin/petitions-train fit $(CONFIG) --run $(RUN)
 
-bench: .venv-dev/.installed
+bench: .venv-dev/.installed .venv/.installed
 	$(DEV) -m tests.benchmarks.bench
 
 test: .venv-dev/.installed .venv/.installed

@@ -32,7 +32,7 @@ class BenchmarkConfig:
     epochs: int = 4
     batch_size: int = 32
     learning_rate: float = 2e-4
-    layer_decay: float = 0.9
+    layer_decay: float = 1.0
     dropout: float = 0.1
     max_positions: int = 160
 

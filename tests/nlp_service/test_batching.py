@@ -3,6 +3,7 @@ import logging
 import threading
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 
@@ -35,7 +36,9 @@ async def running(work: Work, max_queue: int = 100, max_batch: int = 4) -> Async
     batcher: Batcher[int, int] = Batcher(work, max_queue, max_batch)
     batcher.start()
     try:
-        yield batcher
+        # A worker that died would leave its callers waiting for ever: let the test fail instead.
+        async with asyncio.timeout(10):
+            yield batcher
     finally:
         work.gate.set()
         await batcher.close()
@@ -163,11 +166,16 @@ async def test_one_caller_s_items_may_take_several_batches() -> None:
 
 async def test_a_lone_item_waits_for_no_timer(monkeypatch: pytest.MonkeyPatch) -> None:
     loop = asyncio.get_running_loop()
-    timers: list[object] = []
+    timers: list[float] = []
     call_at = loop.call_at
-    monkeypatch.setattr(loop, "call_at", lambda *args, **kwargs: timers.append(args) or call_at(*args, **kwargs))
+
+    def observed(when: float, *args: Any, **kwargs: Any) -> asyncio.TimerHandle:
+        timers.append(when)
+        return call_at(when, *args, **kwargs)
+
     work = Work()
     async with running(work) as batcher:
+        monkeypatch.setattr(loop, "call_at", observed)
         for n in range(1, 6):
             assert await batcher.submit([n]) == [2 * n]
     assert work.batches == [[1], [2], [3], [4], [5]]
@@ -243,7 +251,8 @@ async def test_a_failure_is_logged_without_the_petition(caplog: pytest.LogCaptur
 async def test_a_wrong_number_of_answers_is_nobody_s_answer(answers: list[int] | None) -> None:
     batcher: Batcher[int, int] = Batcher(lambda _: answers, 10, 4)  # type: ignore[arg-type, return-value]
     batcher.start()
-    assert kinds(await batcher.submit([5, 6])) == [ErrorKind.CLASSIFICATION_FAILED] * 2
+    async with asyncio.timeout(10):
+        assert kinds(await batcher.submit([5, 6])) == [ErrorKind.CLASSIFICATION_FAILED] * 2
     assert batcher.alive
     await batcher.close()
 
@@ -311,3 +320,19 @@ async def test_the_event_loop_runs_on_while_the_model_works() -> None:
         assert not first.done()
         work.gate.set()
         assert await first == [2]
+
+
+async def test_closing_answers_those_who_wait_behind_one_who_left() -> None:
+    work = Work()
+    async with running(work, max_batch=1) as batcher:
+        first = await held(batcher, work, 1)
+        leaving = asyncio.create_task(batcher.submit([2]))
+        staying = asyncio.create_task(batcher.submit([3]))
+        await asyncio.sleep(0)
+        leaving.cancel()
+        await asyncio.sleep(0)
+        closing = asyncio.create_task(batcher.close())
+        work.gate.set()
+        await closing
+        assert (await first, await staying) == ([2], [6])
+    assert work.batches == [[1], [3]]

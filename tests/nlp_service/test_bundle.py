@@ -51,10 +51,10 @@ def append(path: Path) -> None:
     path.write_bytes(path.read_bytes() + b"\n")
 
 
-DAMAGES: dict[str, tuple[Callable[[Path], None], str]] = {
+DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "no manifest": (lambda d: (d / "manifest.json").unlink(), "manifest.json is missing"),
     "cut manifest": (
-        lambda d: (d / "manifest.json").write_text('{"format": 1', encoding="utf-8") and None,
+        lambda d: (d / "manifest.json").write_text('{"format": 1', encoding="utf-8"),
         "manifest.json",
     ),
     "no network": (lambda d: (d / "model.int8.onnx").unlink(), "model.int8.onnx is missing"),
@@ -128,7 +128,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], None], str]] = {
         "lists '/etc/passwd', which is not a plain file name",
     ),
     "the directory above": (lambda d: edit(d, lambda m: m["files"].update({"..": "0"})), ".. is missing"),
-    "missing head": (lambda d: edit(d, lambda m: m["heads"].pop("urgency") and None), "has no head 'urgency'"),
+    "missing head": (lambda d: edit(d, lambda m: m["heads"].pop("urgency")), "has no head 'urgency'"),
     "path in a file name": (
         lambda d: edit(d, lambda m: m["files"].update({"../secret": "0"})),
         "which is not a plain file name",

@@ -174,18 +174,17 @@ def test_a_temperature_changes_how_sure_and_not_what(
     assert cool.category.probability > warm.category.probability
 
 
-@given(logits, st.randoms(use_true_random=False))
-def test_the_network_s_label_order_makes_no_difference(shared: Bundle, values: list[float], random: Random) -> None:
-    given_ = rows(shared, [value + place / 1000 for place, value in enumerate(values)])
-    expected = decide(given_, shared.manifest, shared.taxonomy)
+@given(st.permutations(range(21)), st.randoms(use_true_random=False))
+def test_the_network_s_label_order_makes_no_difference(shared: Bundle, places: list[int], random: Random) -> None:
+    values = rows(shared, [place / 3 for place in places])
+    expected = decide(values, shared.manifest, shared.taxonomy)
     shuffled, heads = {}, {}
     for name, head in shared.manifest.heads.items():
         order = random.sample(range(len(head.labels)), len(head.labels))
-        shuffled[name] = given_[name][order]
+        shuffled[name] = values[name][order]
         heads[name] = head.model_copy(update={"labels": tuple(head.labels[i] for i in order)})
-    got = decide(shuffled, shared.manifest.model_copy(update={"heads": heads}), shared.taxonomy)
-    if len(set(np.round(softmax(given_["category"], 1), 6))) == 21 and len(set(given_["urgency"])) == 4:
-        assert got == expected
+    manifest = shared.manifest.model_copy(update={"heads": heads})
+    assert decide(shuffled, manifest, shared.taxonomy) == expected
 
 
 @given(st.lists(st.floats(-3e4, 3e4, width=32), min_size=2, max_size=30), st.floats(0.05, 20))
@@ -205,9 +204,9 @@ def test_the_zone_turns_exactly_at_its_threshold(bundle: Bundle, best: float, zo
     assert answer(bundle, category={"land_administration": best, "other": 0.1}, **CALM).decision == zone
 
 
-@pytest.mark.parametrize(("third", "zone"), [(0.2, "suggest"), (0.1999, "human")])
+@pytest.mark.parametrize(("third", "zone"), [(0.1, "suggest"), (0.0999, "human")])
 def test_three_candidates_have_to_explain_enough(bundle: Bundle, third: float, zone: str) -> None:
-    three = {"land_administration": 0.2, "official_conduct": 0.2, "education_training": third}
+    three = {"land_administration": 0.4, "official_conduct": 0.1, "education_training": third}
     assert answer(bundle, category=three, **CALM).decision == zone
 
 

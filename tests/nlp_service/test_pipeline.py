@@ -117,3 +117,10 @@ def test_a_model_that_is_not_there_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(PetitionError, match=r"manifest\.json is missing") as caught:
         PetitionClassifier.load(tmp_path / "models")
     assert caught.value.kind is ErrorKind.INVALID_MODEL
+
+
+def test_a_long_letter_takes_nothing_from_its_neighbours(classifier: PetitionClassifier, encoder: FixedEncoder) -> None:
+    texts = ["mất điện", "đường hỏng nặng " * 10, "nước đục", None, "rác thải đổ ra kênh " * 6, "đòi đất"]
+    together = classifier.classify_many(texts)
+    assert len(encoder.calls) == 1
+    assert plain(together) == plain([classifier.classify_many([text])[0] for text in texts])

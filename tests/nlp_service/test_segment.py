@@ -40,6 +40,13 @@ def test_joins_the_syllables_of_a_word(segmenter: UndertheseaSegmenter) -> None:
     assert segmenter.segment("") == ""
 
 
+def test_spelling_is_mended_as_underthesea_mends_it(segmenter: UndertheseaSegmenter) -> None:
+    # Its maps of characters (Icelandic "ð" for "đ") and of misplaced marks are part of what the model was trained on.
+    text = "nghành giáo dục, caí ðường baì bản"
+    assert segmenter.segment(text) == reference(text)
+    assert not {"nghành", "caí", "ðường", "baì"} & set(segmenter.segment(text).replace("_", " ").split())
+
+
 def test_equals_underthesea_on_petitions(segmenter: UndertheseaSegmenter) -> None:
     texts = [normalise(json.loads(line)["text"]) for line in PETITIONS.read_text(encoding="utf-8").splitlines()]
     texts += [strip_diacritics(text) for text in texts[::3]] + [text.upper() for text in texts[::5]]
@@ -87,6 +94,9 @@ syllables = st.sampled_from(
         "H'Mông",
         "hoà",
         "thuỷ",
+        "nghành",
+        "caí",
+        "ðường",
         "36A-1234",
         "<",
         ">",

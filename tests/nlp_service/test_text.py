@@ -148,3 +148,24 @@ def test_without_diacritics_nothing_but_ascii_is_left(text: str) -> None:
     bare = strip_diacritics(text)
     assert bare.isascii() and len(bare) == len(text)
     assert bare == strip_diacritics(unicodedata.normalize("NFD", text)) == strip_diacritics(bare)
+
+
+@pytest.mark.parametrize(
+    ("text", "size", "pieces"),
+    [
+        ("a" * 20 + " b", 20, ["a" * 20, "b"]),
+        ("a" * 21 + " b", 20, ["a" * 20, "a b"]),
+        ("a b " + "c" * 25, 20, ["a b", "c" * 20, "c" * 5]),
+        ("Kính gửi. " + "nước đục " * 3 + "cả xóm", 24, ["Kính gửi. nước đục nước", "đục nước đục cả xóm"]),
+        ("Đường hỏng. Nước đục. Mất", 22, ["Đường hỏng. Nước đục.", "Mất"]),
+    ],
+    ids=[
+        "a word of the size",
+        "a word of one more",
+        "a long word after short ones",
+        "an early sentence end is no place",
+        "a late one is",
+    ],
+)
+def test_where_chunks_are_cut(text: str, size: int, pieces: list[str]) -> None:
+    assert chunks(text, size) == pieces

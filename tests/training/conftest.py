@@ -178,7 +178,7 @@ def fit_values(encoder_dir: Path, petitions_dir: Path) -> dict[str, Any]:
         "encoder": str(encoder_dir),
         "data": str(petitions_dir),
         "taxonomy": str(TAXONOMY_FILE),
-        "epochs": 3,
+        "epochs": 6,
         "batch_size": 8,
         "learning_rate": 5e-3,
         "head_rate": 2e-2,

@@ -61,4 +61,6 @@ def test_teacher_reads_clean_and_student_rough_lines(segmenter: UndertheseaSegme
     assert [line.clean for line in prepared] == sentences(20)
     for line in prepared:
         assert line.segmented.isascii()
-        assert line.segmented.lower().replace("_", "").replace(" ", "") == strip_diacritics(line.clean).lower().replace(" ", "")
+        assert line.segmented.lower().replace("_", "").replace(" ", "") == strip_diacritics(line.clean).lower().replace(
+            " ", ""
+        )

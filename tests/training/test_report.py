@@ -1,0 +1,88 @@
+import json
+import re
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nlp_service.bundle import load_bundle
+from nlp_service.pipeline import PetitionClassifier
+from tests.training.conftest import make_petitions
+from training.card import write_card
+from training.evaluate import evaluate
+from training.report import percent, summary_table, write_report
+
+
+@pytest.fixture(scope="module")
+def reports(classifier: PetitionClassifier) -> dict[str, dict[str, Any]]:
+    """Two sets; the second holds no emergency, so one of its rates has no cases."""
+    calm = [petition for petition in make_petitions(14) if petition.urgency != "emergency"]
+    return {"own test": evaluate(classifier, make_petitions(18)), "real, ordinary": evaluate(classifier, calm)}
+
+
+@pytest.fixture(scope="module")
+def labels(classifier: PetitionClassifier) -> dict[str, Sequence[str]]:
+    return {head: spec.labels for head, spec in classifier.bundle.manifest.heads.items()}
+
+
+def test_rates_read_with_count_and_interval() -> None:
+    assert percent({"value": 0.8, "hits": 8, "count": 10, "interval": [0.4902, 0.9433]}) == "0.800 (8/10; 0.49 to 0.94)"
+    assert percent({"value": 0.512, "count": 75, "interval": [0.4, 0.6]}) == "0.512 (n=75; 0.40 to 0.60)"
+    assert percent({"value": None, "hits": 0, "count": 0, "interval": [0.0, 1.0]}) == "–"
+
+
+def test_table_has_a_column_a_set(reports: dict[str, dict[str, Any]]) -> None:
+    lines = summary_table(reports).splitlines()
+    assert lines[0] == "| | own test | real, ordinary |"
+    assert {line.count("|") for line in lines} == {4}
+    rows = {line.split("|")[1].strip(): line for line in lines}
+    assert percent(reports["own test"]["category"]["top1"]) in rows["Category top-1"]
+    assert percent(reports["real, ordinary"]["zones"]["auto"]["share"]) in rows["Routed automatically"]
+    assert rows["Emergency recall"].endswith("| – |")
+
+
+def test_report_is_written_with_its_pictures(
+    tmp_path: Path, reports: dict[str, dict[str, Any]], labels: dict[str, Sequence[str]]
+) -> None:
+    write_report(reports, labels, "Evaluation of tiny-1", tmp_path / "report")
+    text = (tmp_path / "report" / "report.md").read_text(encoding="utf-8")
+    assert text.startswith("# Evaluation of tiny-1\n")
+    assert summary_table(reports) in text
+    assert "## own test (18 petitions)" in text
+    assert "| portal_report | " in text
+    pictures = re.findall(r"!\[\w+\]\((.+?)\)", text)
+    assert len(set(pictures)) == 2 * 3 * 2, "sets, heads, confusion and reliability"
+    for name in pictures:
+        raw = (tmp_path / "report" / name).read_bytes()
+        assert raw.startswith(b"\x89PNG")
+        assert len(raw) > 5_000
+    assert {path.name for path in (tmp_path / "report").iterdir()} == {"report.md", "report.json", *pictures}
+    assert json.loads((tmp_path / "report" / "report.json").read_text(encoding="utf-8")) == reports
+
+
+def test_card_says_the_scores_and_the_model_still_loads(
+    tmp_path: Path, model_dir: Path, reports: dict[str, dict[str, Any]]
+) -> None:
+    copy = tmp_path / "model"
+    shutil.copytree(model_dir, copy)
+    write_card(copy, reports)
+    card = (copy / "README.md").read_text(encoding="utf-8")
+    assert card.startswith("# tiny-1\n")
+    assert summary_table(reports) in card
+    assert "96 train, 42 dev" in card
+    manifest = load_bundle(copy).manifest
+    assert f"{manifest.thresholds.auto:.2f}" in card
+    assert manifest.encoder["name"] in card
+    # The manifest holds the scores without the long tables.
+    assert manifest.scores["own test"]["category"]["top1"] == reports["own test"]["category"]["top1"]
+    assert manifest.scores["own test"]["count"] == 18
+    assert not re.search('"(confusion|reliability|classes)"', json.dumps(manifest.scores)) or all(
+        isinstance(reports["own test"][head]["macro_f1"]["classes"], int) for head in ("category",)
+    )
+    before, after = PetitionClassifier.load(model_dir), PetitionClassifier.load(copy)
+    text = make_petitions(1)[0].text
+    assert before.classify(text).as_dict() == after.classify(text).as_dict()
+    write_card(copy, reports)  # a second evaluation replaces the first
+    assert (copy / "README.md").read_text(encoding="utf-8") == card
