@@ -66,7 +66,13 @@ def pool_windows(logits: Floats) -> Floats:
 
 
 def decide(logits: Mapping[str, Floats], manifest: Manifest, taxonomy: Taxonomy) -> Decision:
-    """Turn one petition's logits, a vector for every head, into a decision."""
+    """Turn one petition's logits, a vector for every head, into a decision.
+
+    Raises:
+        ValueError: a logit is no number: the network is broken, and no answer is better than a wrong one.
+    """
+    if not all(np.isfinite(values).all() for values in logits.values()):
+        raise ValueError("the network's output holds values that are no numbers")
     names = {head: {label.id: label.name for label in labels} for head, labels in taxonomy.heads.items()}
     ranked: dict[str, list[Scored]] = {}
     for head, spec in manifest.heads.items():

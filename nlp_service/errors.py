@@ -22,7 +22,6 @@ class ErrorKind(StrEnum):
     INVALID_MODEL = "invalid_model"
     INVALID_TAXONOMY = "invalid_taxonomy"
     INVALID_FILE = "invalid_file"
-    OUTPUT_EXISTS = "output_exists"
     MISSING_EXTRA = "missing_extra"
     CLASSIFICATION_FAILED = "classification_failed"
     INTERNAL = "internal"
@@ -41,7 +40,6 @@ HTTP_STATUS: dict[ErrorKind, int] = {
     ErrorKind.INVALID_MODEL: 500,
     ErrorKind.INVALID_TAXONOMY: 500,
     ErrorKind.INVALID_FILE: 422,
-    ErrorKind.OUTPUT_EXISTS: 409,
     ErrorKind.MISSING_EXTRA: 501,
     ErrorKind.CLASSIFICATION_FAILED: 500,
     ErrorKind.INTERNAL: 500,

@@ -272,3 +272,10 @@ def test_two_categories_leave_one_alternative(bundle: Bundle) -> None:
     values = {**rows(bundle, [0.0] * 21), "category": np.array([2, -2], dtype=np.float32)}
     decision = decide(values, small.manifest, small.taxonomy)
     assert [a.id for a in decision.alternatives] == ["other"]
+
+
+def test_a_broken_network_gives_no_answer(bundle: Bundle) -> None:
+    logits = {head: np.zeros(len(spec.labels), dtype=np.float32) for head, spec in bundle.manifest.heads.items()}
+    logits["urgency"][0] = np.nan
+    with pytest.raises(ValueError, match="no numbers"):
+        decide(logits, bundle.manifest, bundle.taxonomy)
