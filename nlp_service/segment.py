@@ -19,7 +19,7 @@ class Segmenter(Protocol):
 
 
 class UndertheseaSegmenter:
-    """underthesea's `word_tokenize(text, format="text")`, token for token, several times faster.
+    """underthesea's `word_tokenize(text, format="text")`, token for token (but for exact ties, see word_crf.py), several times faster.
 
     Its tokenising rules, its character and token normalisation and its trained CRF are used as they are, with their
     default options; only the evaluation of the CRF is ours (see word_crf.py). Texts are cut into pieces first, because

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sklearn.metrics import f1_score
 
 from nlp_service.pipeline import PetitionClassifier
 from tests.training.conftest import make_petitions
@@ -67,6 +68,11 @@ def test_macro_f1_is_over_the_classes_that_occur() -> None:
     truth, guess = np.array([0, 0, 1, 1]), np.array([0, 0, 1, 3])
     assert macro_f1(guess, truth) == pytest.approx((1 + 2 / 3) / 2)
     assert macro_f1(truth, truth) == 1
+    generator = np.random.default_rng(1)
+    for _ in range(20):
+        truth, guess = generator.integers(0, 9, 40), generator.integers(0, 12, 40)
+        expected = f1_score(truth, guess, average="macro", labels=np.unique(truth), zero_division=0)
+        assert macro_f1(guess, truth) == pytest.approx(expected)
 
 
 def test_recommendation_and_feedback_are_one_in_law() -> None:
