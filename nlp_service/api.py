@@ -263,7 +263,7 @@ def _add_operations(app: FastAPI, metrics: Metrics) -> None:
         return {
             **classifier.bundle.manifest.model_dump(mode="json"),
             "runtime": classifier.encoder.name,
-            "running_segmenter": classifier.segmenter.version,
+            "running_segmenter": classifier.reader.segmenter.version,
         }
 
     @app.get("/v1/taxonomy", operation_id="taxonomy", tags=["model"])

@@ -4,6 +4,8 @@
     model.onnx        the network, weights in fp16
     model.int8.onnx   the same, weights in int8
     vocab.txt bpe.codes taxonomy.yaml README.md (model card)
+    emergency.yaml    signs of an emergency, read beside the model
+    diacritics.npz    restores marks in texts typed without, if the model was taught with it
 
 `models/current` is a one-line text file that names the directory to serve, so that promotion is one atomic rename.
 """
@@ -47,14 +49,14 @@ class Thresholds(_Strict):
     """Probabilities at which the service acts; chosen on held-out petitions, never in settings.
 
     Attributes:
-        auto: at or above it the category is routed without a look.
+        auto: at or above it the category is routed without a look; above 1 for a model that may never do so.
         suggest: sum of the three best categories below which a person reads first.
         emergency: probability of `emergency` that raises it, whatever the best level is.
         legal_doubt: probability of complaint or denunciation, not the best type, that asks for a person.
     """
 
-    auto: float = Field(ge=0, le=1)
-    suggest: float = Field(ge=0, le=1)
+    auto: float = Field(ge=0, le=1.1)
+    suggest: float = Field(ge=0, le=1.1)
     emergency: float = Field(ge=0, le=1)
     legal_doubt: float = Field(ge=0, le=1)
 

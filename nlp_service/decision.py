@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nlp_service.bundle import Manifest
+from nlp_service.emergency import Sign
 from nlp_service.taxonomy import EMERGENCY, Taxonomy
 
 Floats = npt.NDArray[np.float32]
@@ -39,7 +40,8 @@ class Decision:
     Attributes:
         category: the most probable category.
         alternatives: the next ones, at most three, most probable first.
-        urgency: the level; `emergency` as soon as its probability reaches the manifest's threshold.
+        urgency: the level; `emergency` as soon as its probability reaches the manifest's threshold, or the
+            lexicon finds a sign of one.
         decision: `auto` (route it), `suggest` (a clerk picks among candidates), `human` (a person reads first).
     """
 
@@ -65,8 +67,11 @@ def pool_windows(logits: Floats) -> Floats:
     return result
 
 
-def decide(logits: Mapping[str, Floats], manifest: Manifest, taxonomy: Taxonomy) -> Decision:
+def decide(logits: Mapping[str, Floats], manifest: Manifest, taxonomy: Taxonomy, sign: Sign | None = None) -> Decision:
     """Turn one petition's logits, a vector for every head, into a decision.
+
+    Args:
+        sign: what the emergency lexicon found; it raises the alarm as the model does.
 
     Raises:
         ValueError: a logit is no number: the network is broken, and no answer is better than a wrong one.
@@ -85,15 +90,20 @@ def decide(logits: Mapping[str, Floats], manifest: Manifest, taxonomy: Taxonomy)
     category, petition_type = ranked["category"][0], ranked["petition_type"][0]
     urgency = ranked["urgency"][0]
     emergency = next(level for level in ranked["urgency"] if level.id == EMERGENCY)
-    if emergency.probability >= thresholds.emergency:
-        urgency = emergency
+    called = urgency.id == EMERGENCY or emergency.probability >= thresholds.emergency
     reasons: list[Reason] = []
-    if urgency.id == EMERGENCY:
+    if called or sign:
+        urgency = emergency
+    if called:
         reasons.append(
             Reason(
                 "emergency",
                 f"Có dấu hiệu khẩn cấp ({urgency.probability:.0%}): báo ngay cho người trực, không chờ duyệt.",
             )
+        )
+    elif sign:
+        reasons.append(
+            Reason("emergency_sign", f"Có dấu hiệu khẩn cấp ({sign.name}): báo ngay cho người trực, không chờ duyệt.")
         )
     human = False
     if any(c.review_always for c in taxonomy.categories if c.id == category.id):

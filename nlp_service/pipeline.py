@@ -1,4 +1,4 @@
-"""PetitionClassifier: normalise, segment, tokenise, encode, decide. The service, the CLI, batch labelling and evaluation use it."""
+"""PetitionClassifier: read, encode, decide. The service, the CLI, batch labelling and evaluation use it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,11 +10,13 @@ import numpy.typing as npt
 
 from nlp_service.bundle import HEADS, Bundle, load_bundle
 from nlp_service.decision import Decision, Scored, decide, pool_windows
+from nlp_service.diacritics import DIACRITICS_FILE
+from nlp_service.emergency import LEXICON_FILE, Lexicon, Sign, load_lexicon
 from nlp_service.encoder import Encoder, Runtime, open_encoder
 from nlp_service.errors import PetitionError
-from nlp_service.segment import Segmenter, UndertheseaSegmenter
+from nlp_service.reading import Reader, load_reader
+from nlp_service.segment import UndertheseaSegmenter
 from nlp_service.text import MAX_CHARS, check
-from nlp_service.tokens import PhobertTokens, windows
 
 Floats = npt.NDArray[np.float32]
 
@@ -56,11 +58,12 @@ def _scored(scored: Scored) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Read:
-    """Logits and embeddings of one petition: what the network says before anything is decided."""
+    """What the network and the lexicon say of one petition before anything is decided."""
 
     logits: dict[str, Floats]
     embedding: Floats
     windows: int
+    sign: Sign | None
 
 
 class PetitionClassifier:
@@ -69,16 +72,16 @@ class PetitionClassifier:
     def __init__(
         self,
         bundle: Bundle,
-        segmenter: Segmenter,
-        tokens: PhobertTokens,
+        reader: Reader,
         encoder: Encoder,
+        lexicon: Lexicon | None = None,
         max_chars: int = MAX_CHARS,
     ) -> None:
         self.bundle = bundle
-        self.segmenter = segmenter
+        self.reader = reader
         self.encoder = encoder
+        self.lexicon = lexicon
         self.max_chars = max_chars
-        self._tokens = tokens
 
     @classmethod
     def load(
@@ -90,11 +93,19 @@ class PetitionClassifier:
             PetitionError: INVALID_MODEL naming the file at fault; MISSING_EXTRA for a runtime that is not installed.
         """
         bundle = load_bundle(path)
+        manifest = bundle.manifest
         return cls(
             bundle=bundle,
-            segmenter=UndertheseaSegmenter(),
-            tokens=PhobertTokens.load(bundle.directory),
+            reader=load_reader(
+                bundle.directory,
+                UndertheseaSegmenter(),
+                manifest.window,
+                manifest.window_overlap,
+                # Only a file that the manifest lists has been verified.
+                diacritics=DIACRITICS_FILE in manifest.files,
+            ),
             encoder=open_encoder(bundle.directory, runtime, threads),
+            lexicon=load_lexicon(bundle.directory / LEXICON_FILE) if LEXICON_FILE in manifest.files else None,
             max_chars=max_chars,
         )
 
@@ -120,7 +131,7 @@ class PetitionClassifier:
             manifest = self.bundle.manifest
             answers.append(
                 Classification(
-                    decision=decide(read.logits, manifest, self.bundle.taxonomy),
+                    decision=decide(read.logits, manifest, self.bundle.taxonomy, read.sign),
                     windows=read.windows,
                     model_version=manifest.version,
                     taxonomy_version=manifest.taxonomy_version,
@@ -131,21 +142,23 @@ class PetitionClassifier:
 
     def tokenise(self, text: object) -> list[list[int]]:
         """The windows of ids that the network reads for `text`. Raises PetitionError as `classify` does."""
-        manifest = self.bundle.manifest
-        ids = self._tokens.encode(self.segmenter.segment(check(text, self.max_chars)))
-        return windows(ids, manifest.window, manifest.window_overlap)
+        return self.reader.windows(self.reader.wording(check(text, self.max_chars)))
 
     def read_many(self, texts: Sequence[object]) -> list[Read | PetitionError]:
         """Logits, pooled over each petition's windows, before any decision."""
         prepared: list[list[list[int]] | PetitionError] = []
+        signs: list[Sign | None] = []
         for text in texts:
             try:
-                prepared.append(self.tokenise(text))
+                wording = self.reader.wording(check(text, self.max_chars))
+                signs.append(self.lexicon.find(wording) if self.lexicon else None)
+                prepared.append(self.reader.windows(wording))
             except PetitionError as error:
                 prepared.append(error)
         flat = [window for item in prepared if not isinstance(item, PetitionError) for window in item]
         outputs = self.encoder.run(flat) if flat else {}
         reads: list[Read | PetitionError] = []
+        found = iter(signs)
         start = 0
         for item in prepared:
             if isinstance(item, PetitionError):
@@ -158,6 +171,7 @@ class PetitionClassifier:
                     logits={head: pool_windows(outputs[head][part]) for head in HEADS},
                     embedding=outputs["embedding"][part].mean(axis=0),
                     windows=len(item),
+                    sign=next(found),
                 )
             )
         return reads

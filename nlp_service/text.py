@@ -5,7 +5,7 @@ import unicodedata
 
 from nlp_service.errors import ErrorKind, PetitionError
 
-VERSION = "1"
+VERSION = "2"
 """Goes into the manifest of every model: a model is only as good as the text form it was trained on."""
 
 MAX_CHARS = 50_000
@@ -17,7 +17,9 @@ CHUNK_CHARS = 1_000
 # Format characters that carry no meaning in Vietnamese (zero-width spaces and joiners, direction marks, soft hyphen,
 # byte-order mark), lone surrogates and private-use glyphs of old office fonts.
 _INVISIBLE_CATEGORIES = frozenset({"Cf", "Cs", "Co", "Cn"})
+_SHOUTED_WORDS = 5
 _ASCII_PRINTABLE = re.compile(r"[ -~]*")
+_WORD = re.compile(r"[^\W\d_]+")
 _SPACES = re.compile(r"\s+")
 _SENTENCE_END = re.compile(r"[.!?;…]\s|,\s")
 
@@ -36,6 +38,31 @@ def normalise(text: str) -> str:
             kept.append(" " if category in {"Cc", "Zs", "Zl", "Zp"} else character)
         text = unicodedata.normalize("NFC", "".join(kept))
     return _SPACES.sub(" ", text).strip()
+
+
+def unshout(text: str) -> str:
+    """Runs of five or more words in capitals become ordinary writing: "ĐƯỜNG HỎNG NẶNG QUÁ RỒI" -> "Đường hỏng nặng quá rồi".
+
+    Fewer are left alone: they may be abbreviations ("UBND TP HCM"). As long as before, but for the few letters whose
+    lower case is longer.
+    """
+    if text.islower():
+        return text
+    run: list[re.Match[str]] = []
+    shouts: list[tuple[int, int]] = []
+    for match in [*_WORD.finditer(text), None]:
+        if match and match.group().isupper():
+            run.append(match)
+            continue
+        if len(run) >= _SHOUTED_WORDS:
+            shouts.append((run[0].start() + 1, run[-1].end()))
+        run = []
+    parts: list[str] = []
+    end = 0
+    for start, stop in shouts:
+        parts += [text[end:start], text[start:stop].lower()]
+        end = stop
+    return "".join([*parts, text[end:]])
 
 
 def check(text: object, max_chars: int = MAX_CHARS) -> str:

@@ -14,8 +14,12 @@ import torch
 from sklearn.metrics import accuracy_score, f1_score
 from torch.nn import functional
 
+from nlp_service.diacritics import DIACRITICS_FILE, Diacritics
+from nlp_service.reading import Reader
+from nlp_service.segment import UndertheseaSegmenter
 from nlp_service.text import normalise
 from nlp_service.tokens import PhobertTokens, windows
+from training.batches import batches, linear
 from training.corpus import segment_all
 from training.model import PetitionModel, load_encoder, parameter_groups, resolve_encoder
 from training.pooling import pad
@@ -54,12 +58,14 @@ def run_benchmark(encoder: str, config: BenchmarkConfig, seed: int, processes: i
     generator = random.Random(seed)
     directory = resolve_encoder(encoder)
     tokens = PhobertTokens.load(directory)
+    restorer = directory / DIACRITICS_FILE
+    reader = Reader(UndertheseaSegmenter(), tokens, Diacritics.load(restorer) if restorer.exists() else None)
     parts = {name: read_rows(config.data / f"{name}.jsonl", config.label) for name in ("train", "test")}
     labels = sorted({label for _, label in parts["train"]})
     ids = {
         name: [
             windows(tokens.encode(text), config.max_positions, 0)[0]
-            for text in segment_all([text for text, _ in rows], processes)
+            for text in segment_all([reader.wording(text) for text, _ in rows], processes)
         ]
         for name, rows in parts.items()
     }
@@ -72,18 +78,10 @@ def run_benchmark(encoder: str, config: BenchmarkConfig, seed: int, processes: i
     step, started = 0, time.monotonic()
     for epoch in range(config.epochs):
         model.train()
-        order = list(range(len(ids["train"])))
-        generator.shuffle(order)
-        pool = config.batch_size * 30
-        batches = []
-        for start in range(0, len(order), pool):
-            chunk = sorted(order[start : start + pool], key=lambda i: len(ids["train"][i]))
-            batches += [chunk[k : k + config.batch_size] for k in range(0, len(chunk), config.batch_size)]
-        generator.shuffle(batches)
-        for batch in batches:
-            done = step / steps
+        lengths = [len(row) for row in ids["train"]]
+        for batch in batches(lengths, config.batch_size, generator, pool=30):
             for group in optimiser.param_groups:
-                group["lr"] = group["initial_lr"] * (done / 0.1 if done < 0.1 else max((1 - done) / 0.9, 0.02))
+                group["lr"] = group["initial_lr"] * linear(step / steps, 0.1)
             matrix, mask = pad([ids["train"][i] for i in batch])
             loss = functional.cross_entropy(model(matrix, mask)[0], torch.tensor([truth["train"][i] for i in batch]))
             optimiser.zero_grad()

@@ -19,6 +19,10 @@ EMERGENCY_RECALL = 0.97
 EMERGENCY_BOUNDS = (0.05, 0.5)
 
 
+NEVER = 1.1
+"""A threshold that no probability reaches."""
+
+
 def temperature(logits: Floats, truth: Ints) -> float:
     """The divisor of the logits that makes the held-out labels most likely (Guo et al. 2017)."""
 
@@ -41,7 +45,7 @@ def expected_calibration_error(probabilities: Floats, truth: Ints, bins: int = 1
 
 
 def lowest_threshold(scores: Floats, right: npt.NDArray[np.bool_], precision: float, at_least: int = 30) -> float:
-    """The lowest score at or above which `precision` of the cases are right; above all scores if there is none.
+    """The lowest score at or above which `precision` of the cases are right; NEVER if there is none.
 
     Args:
         at_least: cases that must lie above it, so that a lucky few do not decide.
@@ -51,7 +55,7 @@ def lowest_threshold(scores: Floats, right: npt.NDArray[np.bool_], precision: fl
     # A threshold takes all cases of one score or none.
     last = np.append(np.diff(scores[order]) != 0, True)
     good = [i for i in np.flatnonzero((precisions >= precision) & last) if i + 1 >= at_least]
-    return float(scores[order][good[-1]]) if good else 1.0
+    return float(scores[order][good[-1]]) if good else NEVER
 
 
 def choose_thresholds(

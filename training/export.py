@@ -21,6 +21,8 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from nlp_service import text
 from nlp_service.bundle import HEADS, MANIFEST, Head, Manifest, Thresholds, sha256
 from nlp_service.decision import softmax
+from nlp_service.diacritics import DIACRITICS_FILE
+from nlp_service.emergency import LEXICON_FILE
 from nlp_service.encoder import FLOAT_FILE, INT8_FILE, OUTPUTS, OnnxEncoder, Runtime
 from nlp_service.errors import PetitionError
 from nlp_service.pipeline import PetitionClassifier, Read
@@ -34,6 +36,9 @@ from training.model import PetitionModel
 log = logging.getLogger(__name__)
 
 Floats = npt.NDArray[np.float32]
+
+OPTIONAL = (DIACRITICS_FILE, LEXICON_FILE)
+"""Files of a run that serving uses if they are there."""
 
 MAX_FLOAT_DIFFERENCE = 0.02
 """Largest gap of a logit between torch in fp32 and ONNX with fp16 weights."""
@@ -61,6 +66,9 @@ def export(run: Path, output: Path, version: str) -> Manifest:
     try:
         for name in (VOCABULARY_FILE, CODES_FILE, "taxonomy.yaml"):
             shutil.copyfile(run / name, scratch / name)
+        for name in OPTIONAL:
+            if (run / name).exists():
+                shutil.copyfile(run / name, scratch / name)
         _write_networks(model, scratch)
         manifest = _calibrated_manifest(model, summary, scratch, version)
         (scratch / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
@@ -78,18 +86,20 @@ def _write_networks(model: PetitionModel, directory: Path) -> None:
         _trace(model, full)
         # onnxruntime logs a line for every tensor that it leaves in floats.
         logging.disable(logging.WARNING)
-        quant_pre_process(str(full), str(prepared), skip_symbolic_shape=True)
-        quantize_dynamic(
-            str(prepared),
-            str(quantised),
-            per_channel=True,
-            weight_type=QuantType.QInt8,
-            # Seven bits: with eight, CPUs without VNNI saturate when they add products, and answers differ by machine.
-            reduce_range=True,
-            # Not the word embeddings: one scale for the whole table changed a further 1 % of the dev categories.
-            op_types_to_quantize=["MatMul", "Gemm"],
-        )
-        logging.disable(logging.NOTSET)
+        try:
+            quant_pre_process(str(full), str(prepared), skip_symbolic_shape=True)
+            quantize_dynamic(
+                str(prepared),
+                str(quantised),
+                per_channel=True,
+                weight_type=QuantType.QInt8,
+                # Seven bits: with eight, CPUs without VNNI saturate when they add products, and answers differ by machine.
+                reduce_range=True,
+                # Not the word embeddings: one scale for the whole table changed a further 1 % of the dev categories.
+                op_types_to_quantize=["MatMul", "Gemm"],
+            )
+        finally:
+            logging.disable(logging.NOTSET)
         onnx.save(halve(onnx.load(full)), directory / FLOAT_FILE)
         # Only the embedding tables: the scales of the int8 weights stay as they are.
         onnx.save(halve(onnx.load(quantised), smallest=50_000), directory / INT8_FILE)
@@ -137,7 +147,8 @@ def halve(network: onnx.ModelProto, smallest: int = 1024) -> onnx.ModelProto:
 def _calibrated_manifest(model: PetitionModel, summary: dict[str, Any], directory: Path, version: str) -> Manifest:
     taxonomy = load_taxonomy(directory / "taxonomy.yaml")
     config = summary["config"]
-    names = (INT8_FILE, FLOAT_FILE, VOCABULARY_FILE, CODES_FILE, "taxonomy.yaml")
+    names = [INT8_FILE, FLOAT_FILE, VOCABULARY_FILE, CODES_FILE, "taxonomy.yaml"]
+    names += [name for name in OPTIONAL if (directory / name).exists()]
     draft = Manifest(
         format=1,
         version=version,
@@ -176,14 +187,24 @@ def _calibrated_manifest(model: PetitionModel, summary: dict[str, Any], director
     return draft.model_copy(update={"heads": heads, "thresholds": thresholds})
 
 
-def read_logits(classifier: PetitionClassifier, texts: Sequence[str]) -> dict[str, Floats]:
-    """(texts, classes) for every head, as served. Raises PetitionError for a text that cannot be read."""
+def read_all(classifier: PetitionClassifier, texts: Sequence[str]) -> list[Read]:
+    """What network and lexicon say, as served. Raises PetitionError for a text that cannot be read."""
     reads: list[Read] = []
     for start in range(0, len(texts), 64):
         for read in classifier.read_many(texts[start : start + 64]):
             if isinstance(read, PetitionError):
                 raise read
             reads.append(read)
+    return reads
+
+
+def read_logits(classifier: PetitionClassifier, texts: Sequence[str]) -> dict[str, Floats]:
+    """(texts, classes) for every head, as served. Raises PetitionError for a text that cannot be read."""
+    return stack(read_all(classifier, texts))
+
+
+def stack(reads: Sequence[Read]) -> dict[str, Floats]:
+    """(reads, classes) for every head."""
     return {head: np.stack([read.logits[head] for read in reads]) for head in HEADS}
 
 

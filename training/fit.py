@@ -11,20 +11,25 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import transformers
+from pydantic import ConfigDict
 from safetensors.torch import load_file, save_file
 from sklearn.metrics import f1_score
 from torch.nn import functional
 
-from nlp_service.segment import Segmenter, UndertheseaSegmenter
+from nlp_service.diacritics import DIACRITICS_FILE
+from nlp_service.emergency import LEXICON_FILE, load_lexicon
+from nlp_service.reading import Reader, load_reader
+from nlp_service.segment import UndertheseaSegmenter
 from nlp_service.taxonomy import load_taxonomy
 from nlp_service.text import normalise
-from nlp_service.tokens import CODES_FILE, VOCABULARY_FILE, PhobertTokens, windows
+from nlp_service.tokens import CODES_FILE, VOCABULARY_FILE
 from training import checkpoint
-from training.augment import vary
+from training.augment import Copies, vary
+from training.batches import batches, linear
 from training.data import Petition, digest, read_petitions
 from training.model import PetitionModel, load_encoder, parameter_groups, resolve_encoder
 from training.pooling import pad
@@ -36,7 +41,14 @@ WEIGHTS = "model.safetensors"
 
 @dataclass(frozen=True)
 class FitConfig:
-    """One run; the TOML file has the same names. Probabilities of the changed copies are a copy and an epoch."""
+    """One run; the TOML file has the same names. Probabilities of the changed copies are a copy and an epoch.
+
+    Attributes:
+        diacritics: file of the restorer of marks that the model will be served with.
+        lexicon: file of the emergency lexicon that goes with the model.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
     encoder: str
     data: str
@@ -55,8 +67,11 @@ class FitConfig:
     urgency_weight: float = 0.6
     type_weight: float = 0.5
     secondary_weight: float = 0.15
-    undiacritised: float = 0.15
-    recased: float = 0.1
+    diacritics: str | None = None
+    lexicon: str | None = None
+    undiacritised: float = 0.05
+    misread: float = 0.15
+    lower: float = 0.1
     slips: float = 0.1
     headless: float = 0.5
     window: int = 256
@@ -80,25 +95,31 @@ class Example:
 def fit(config: FitConfig, run: Path) -> dict[str, Any]:
     """Train and leave weights, vocabulary, config, environment and history in `run`; goes on from its checkpoint."""
     run.mkdir(parents=True, exist_ok=True)
-    settled = run / "config.json"
-    if settled.exists() and json.loads(settled.read_text()) != asdict(config):
-        raise ValueError(f"{run} holds a run of another config; give this one its own directory")
-    settled.write_text(json.dumps(asdict(config), indent=1))
     taxonomy = load_taxonomy(Path(config.taxonomy))
     parts = {name: read_petitions(Path(config.data) / f"{name}.jsonl", taxonomy) for name in ("train", "dev")}
+    asked = asdict(config) | {"petitions": {name: digest(rows) for name, rows in parts.items()}}
+    settled = run / "config.json"
+    if settled.exists() and json.loads(settled.read_text()) != asked:
+        raise ValueError(f"{run} holds a run of another config or other petitions; give this one its own directory")
+    settled.write_text(json.dumps(asked, indent=1))
     directory = resolve_encoder(config.encoder)
     for name in (VOCABULARY_FILE, CODES_FILE):
         shutil.copyfile(directory / name, run / name)
+    if config.diacritics:
+        shutil.copyfile(config.diacritics, run / DIACRITICS_FILE)
+    if config.lexicon:
+        load_lexicon(Path(config.lexicon))
+        shutil.copyfile(config.lexicon, run / LEXICON_FILE)
     shutil.copyfile(config.taxonomy, run / "taxonomy.yaml")
-    tokens = PhobertTokens.load(directory)
     segmenter = UndertheseaSegmenter()
+    reader = load_reader(run, segmenter, config.window, config.window_overlap, config.diacritics is not None)
     labels = {head: [label.id for label in known] for head, known in taxonomy.heads.items()}
     torch.manual_seed(config.seed)
     model = PetitionModel(
         load_encoder(directory, config.dropout), {head: len(ids) for head, ids in labels.items()}, config.dropout
     )
-    dev = [_example(p, p.text, segmenter, tokens, config) for p in parts["dev"]]
-    history = _train(config, model, parts["train"], dev, labels, segmenter, tokens, run)
+    dev = [_example(p, p.text, reader, config) for p in parts["dev"]]
+    history = _train(config, model, parts["train"], dev, labels, reader, run)
     save_file({name: t.detach().contiguous() for name, t in model.state_dict().items()}, run / WEIGHTS)
     (run / "encoder_config.json").write_text(model.encoder.config.to_json_string(), encoding="utf-8")
     summary = {
@@ -133,9 +154,8 @@ def _encoder_identity(source: str, directory: Path) -> dict[str, Any]:
     return json.loads(card.read_text(encoding="utf-8")) if card.exists() else {"name": source}
 
 
-def _example(petition: Petition, text: str, segmenter: Segmenter, tokens: PhobertTokens, config: FitConfig) -> Example:
-    ids = tokens.encode(segmenter.segment(normalise(text)))
-    return Example(windows(ids, config.window, config.window_overlap)[: config.max_windows], petition)
+def _example(petition: Petition, text: str, reader: Reader, config: FitConfig) -> Example:
+    return Example(reader.windows(reader.wording(normalise(text)))[: config.max_windows], petition)
 
 
 def _targets(
@@ -181,8 +201,7 @@ def _train(
     petitions: list[Petition],
     dev: list[Example],
     labels: dict[str, list[str]],
-    segmenter: Segmenter,
-    tokens: PhobertTokens,
+    reader: Reader,
     run: Path,
 ) -> list[dict[str, float]]:
     groups = parameter_groups(model, config.learning_rate, config.layer_decay, config.head_rate, config.weight_decay)
@@ -191,6 +210,7 @@ def _train(
     scale = {"category": 1.0, "urgency": config.urgency_weight, "petition_type": config.type_weight}
     state = checkpoint.load(run / "checkpoint", model, optimiser)
     history: list[dict[str, float]] = state.get("history", [])
+    copies = Copies(config.undiacritised, config.misread, config.lower, config.slips, config.headless)
     steps = math.ceil(len(petitions) / config.batch_size) * config.epochs
     step = int(state.get("step", 0))
     for epoch in range(len(history), config.epochs):
@@ -201,16 +221,16 @@ def _train(
         examples = [
             _example(
                 p,
-                vary(p.text, generator, config.undiacritised, config.recased, config.slips, config.headless),
-                segmenter,
-                tokens,
+                vary(p.text, generator, copies, reader.diacritics),
+                reader,
                 config,
             )
             for p in petitions
         ]
         model.train()
-        for batch in _batches(examples, config.batch_size, generator):
-            rate = _schedule(step / steps, config.warmup)
+        for chosen in batches([example.length for example in examples], config.batch_size, generator):
+            batch = [examples[i] for i in chosen]
+            rate = linear(step / steps, config.warmup)
             for group in optimiser.param_groups:
                 group["lr"] = group["initial_lr"] * rate
             logits = pooled_logits(model, batch, list(labels))
@@ -232,21 +252,6 @@ def _train(
         log.info("epoch %d of %d, %.0f s: %s", epoch + 1, config.epochs, time.monotonic() - started, history[-1])
         checkpoint.save(run / "checkpoint", model, optimiser, {"step": step, "history": history})
     return history
-
-
-def _batches(examples: list[Example], size: int, generator: random.Random) -> list[list[Example]]:
-    order = list(range(len(examples)))
-    generator.shuffle(order)
-    batches = []
-    for start in range(0, len(order), size * 40):
-        chunk = sorted(order[start : start + size * 40], key=lambda i: examples[i].length)
-        batches += [[examples[i] for i in chunk[k : k + size]] for k in range(0, len(chunk), size)]
-    generator.shuffle(batches)
-    return batches
-
-
-def _schedule(done: float, warmup: float) -> float:
-    return done / warmup if done < warmup else max(1 - (done - warmup) / (1 - warmup), 0.02)
 
 
 @torch.inference_mode()

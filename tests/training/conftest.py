@@ -14,6 +14,7 @@ import pytest
 import torch
 from transformers import RobertaConfig, RobertaModel
 
+from nlp_service.diacritics import Diacritics
 from nlp_service.encoder import Runtime
 from nlp_service.pipeline import PetitionClassifier
 from nlp_service.segment import UndertheseaSegmenter
@@ -22,6 +23,7 @@ from nlp_service.tokens import PhobertTokens
 from tests.training.e5s1 import TinyE5, write_e5s1
 from training import corpus, export
 from training.data import Petition, write_petitions
+from training.diacritics import learn_diacritics
 from training.distil import save_encoder
 from training.fit import FitConfig, fit
 from training.vocabulary import learn
@@ -131,6 +133,14 @@ def taxonomy() -> Taxonomy:
 @pytest.fixture(scope="session")
 def segmented(segmenter: UndertheseaSegmenter) -> list[str]:
     return [segmenter.segment(sentence) for sentence in sentences(600)]
+
+
+@pytest.fixture(scope="session")
+def restorer(tmp_path_factory: pytest.TempPathFactory) -> Diacritics:
+    """Learnt from the simple sentences."""
+    path = tmp_path_factory.mktemp("diacritics") / "diacritics.npz"
+    learn_diacritics(sentences(600), path, {"syllable": 1, "bigram": 1, "trigram": 1})
+    return Diacritics.load(path)
 
 
 @pytest.fixture(scope="session")

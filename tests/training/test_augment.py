@@ -1,9 +1,12 @@
 import random
 import time
+from dataclasses import replace
 
 import pytest
 
-from training.augment import mask_heading, slip, vary
+from nlp_service.diacritics import Diacritics
+from nlp_service.text import strip_diacritics
+from training.augment import Copies, mask_heading, misread, slip, telex, vary
 
 BODY = "Kính gửi: UBND xã Hoằng Châu\nTôi là Lê Thị Hoa. Đường thôn 3 hỏng nặng, đề nghị sửa.\n"
 MOTTO = "CỘNG HÒA XÃ HỘI CHỦ NGHĨA VIỆT NAM\nĐộc lập - Tự do - Hạnh phúc\n"
@@ -74,29 +77,57 @@ def test_slips_keep_to_their_rate_and_spare_digits() -> None:
     assert [c for c in slip(digits, random.Random(3), rate=1) if c.isdigit()] == [c for c in digits if c.isdigit()]
 
 
+NOTHING = Copies(undiacritised=0, misread=0, lower=0, slips=0, headless=0)
+
+
 def test_nothing_varies_at_probability_zero() -> None:
     letter = MOTTO + "ĐƠN KHIẾU NẠI\n" + BODY
     for seed in range(50):
-        assert vary(letter, random.Random(seed), undiacritised=0, recased=0, slips=0, headless=0) == letter
+        assert vary(letter, random.Random(seed), NOTHING) == letter
 
 
 def test_each_change_has_its_own_probability() -> None:
     letter = "ĐƠN KHIẾU NẠI\nĐường hỏng"
     generator = random.Random(0)
-    nothing = {"undiacritised": 0.0, "recased": 0.0, "slips": 0.0, "headless": 0.0}
-    assert vary(letter, generator, **{**nothing, "headless": 1}) == "Đường hỏng"
-    assert vary(letter, generator, **{**nothing, "undiacritised": 1}) == "DON KHIEU NAI\nDuong hong"
-    cases = {vary(letter, generator, **{**nothing, "recased": 1}) for _ in range(50)}
-    assert cases == {letter.lower(), letter.upper()}
-    many = [vary(letter * 5, generator, **{**nothing, "slips": 1}) for _ in range(20)]
+    assert vary(letter, generator, replace(NOTHING, headless=1)) == "Đường hỏng"
+    assert vary(letter, generator, replace(NOTHING, undiacritised=1)) == "DON KHIEU NAI\nDuong hong"
+    assert vary(letter, generator, replace(NOTHING, misread=1)) == "DON KHIEU NAI\nDuong hong", "without a restorer"
+    assert vary(letter, generator, replace(NOTHING, lower=1)) == letter.lower()
+    many = [vary(letter * 5, generator, replace(NOTHING, slips=1)) for _ in range(20)]
     assert len(set(many)) > 10
-    share = sum(vary(letter, generator, **{**nothing, "undiacritised": 0.3}) != letter for _ in range(2_000)) / 2_000
+    share = sum(vary(letter, generator, replace(NOTHING, undiacritised=0.3)) != letter for _ in range(2_000)) / 2_000
     assert share == pytest.approx(0.3, abs=0.05)
 
 
 def test_same_generator_state_gives_the_same_copy() -> None:
-    options = {"undiacritised": 0.3, "recased": 0.3, "slips": 0.5, "headless": 0.5}
+    options = Copies(undiacritised=0.3, misread=0, lower=0.3, slips=0.5, headless=0.5)
     letter = "ĐƠN KHIẾU NẠI\n" + BODY
-    first = [vary(letter, random.Random(seed), **options) for seed in range(30)]
-    assert first == [vary(letter, random.Random(seed), **options) for seed in range(30)]
+    first = [vary(letter, random.Random(seed), options) for seed in range(30)]
+    assert first == [vary(letter, random.Random(seed), options) for seed in range(30)]
     assert len(set(first)) > 5
+
+
+@pytest.mark.parametrize(
+    ("written", "keys"),
+    [
+        ("đường", "dduwowngf"),
+        ("Thuyền", "Thuyeenf"),
+        ("nghĩa", "nghiax"),
+        ("quốc", "quoocs"),
+        ("rượu", "ruwowuj"),
+        ("thôn", "thoon"),
+        ("ĐẤT", "DDAATs"),
+        ("xe", "xe"),
+        ("", ""),
+    ],
+)
+def test_telex_leftovers(written: str, keys: str) -> None:
+    assert telex(written) == keys
+
+
+def test_misread_changes_marks_and_nothing_else(restorer: Diacritics) -> None:
+    text = "Đường liên thôn hỏng nặng, 3 hộ dân kêu cứu."
+    copies = {misread(text, random.Random(seed), restorer, rate=0.5) for seed in range(30)}
+    assert len(copies) > 3
+    assert {strip_diacritics(copy).lower() for copy in copies} == {strip_diacritics(text).lower()}
+    assert misread(text, random.Random(1), restorer, rate=0).lower() == text.lower()

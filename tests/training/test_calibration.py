@@ -8,6 +8,7 @@ from training.calibration import (
     AUTO_PRECISION,
     EMERGENCY_BOUNDS,
     EMERGENCY_RECALL,
+    NEVER,
     TOP3_SHARE,
     choose_thresholds,
     expected_calibration_error,
@@ -85,15 +86,15 @@ def test_lowest_threshold_by_hand() -> None:
     assert lowest_threshold(scores, right, 0.75, at_least=1) == pytest.approx(0.6)
     assert lowest_threshold(scores, right, 0.76, at_least=1) == pytest.approx(0.8)
     assert lowest_threshold(scores, right, 0.6, at_least=1) == pytest.approx(0.5)
-    assert lowest_threshold(scores, right, 0.76, at_least=3) == 1.0
-    assert lowest_threshold(scores, ~right, 0.9, at_least=1) == 1.0
+    assert lowest_threshold(scores, right, 0.76, at_least=3) == NEVER
+    assert lowest_threshold(scores, ~right, 0.9, at_least=1) == NEVER
 
 
 def test_cases_of_one_score_stand_on_one_side() -> None:
     # A saturated network: the first in the file are right, and the rest with the same score are not.
     scores = np.array([0.99] * 100 + [0.5] * 10, dtype=np.float32)
     right = np.array([True] * 60 + [False] * 40 + [True] * 10)
-    assert lowest_threshold(scores, right, 0.95) == 1.0
+    assert lowest_threshold(scores, right, 0.95) == NEVER
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -125,7 +126,7 @@ def test_probabilities_are_compared_as_served() -> None:
     top = np.array([0.90004] * 60 + [0.89996] * 40)
     truth = np.array([0] * 60 + [1] * 40)
     category = np.stack([top, *[(1 - top) / 3] * 3], axis=1).astype(np.float32)
-    assert choose_thresholds(category, truth, np.full(100, 0.1, np.float32), np.zeros(100, dtype=bool)).auto == 1.0
+    assert choose_thresholds(category, truth, np.full(100, 0.1, np.float32), np.zeros(100, dtype=bool)).auto == NEVER
 
 
 def test_without_emergencies_the_threshold_is_the_highest() -> None:

@@ -8,7 +8,7 @@ import zstandard
 from nlp_service.segment import UndertheseaSegmenter
 from nlp_service.text import strip_diacritics
 from tests.training.conftest import sentences
-from training.corpus import Source, prepare, read_lines, roughen, sample, segment_all
+from training.corpus import Noise, Source, align, read_lines, readings, roughen, sample, segment_all, units
 
 pytestmark = pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # fork, from Python 3.12 on
 
@@ -40,14 +40,32 @@ def test_sample_draws_what_was_asked(root: Path) -> None:
     assert "hai từ" not in sample([Source("plain.txt", 1_000)], root, 10, 1.0, 1)
 
 
+LINE = "Đường Hỏng nặng, từ 2/2024"
+
+
 def test_lines_are_roughened_at_their_rates() -> None:
     generator = random.Random(1)
-    line = "Đường Hỏng nặng"
-    seen = Counter(roughen(line, generator, undiacritised=0.3, recased=0.2) for _ in range(3_000))
-    bare = strip_diacritics(line)
-    assert seen.keys() == {line, bare, bare.lower(), line.lower(), line.upper()}
-    assert seen[line] / 3_000 == pytest.approx(0.5, abs=0.04)
+    noise = Noise(undiacritised=0.3, restored=0.0, slips=0.0, lower=0.2)
+    seen = Counter(roughen(LINE, generator, noise) for _ in range(3_000))
+    bare = strip_diacritics(LINE)
+    assert seen.keys() == {LINE, bare, bare.lower(), LINE.lower()}
+    assert seen[LINE] / 3_000 == pytest.approx(0.5, abs=0.04)
     assert (seen[bare] + seen[bare.lower()]) / 3_000 == pytest.approx(0.3, abs=0.04)
+
+
+def test_restored_lines_go_through_the_restorer() -> None:
+    noise = Noise(undiacritised=0, restored=1, slips=0, lower=0)
+    seen = {roughen(LINE, random.Random(seed), noise, str.title) for seed in range(9)}
+    assert seen == {strip_diacritics(LINE).title()}
+
+
+def test_slips_keep_the_number_of_units() -> None:
+    noise = Noise(undiacritised=0, restored=0, slips=1, lower=0)
+    line = "Đường liên thôn (dài 2,5 km) hỏng nặng: 3 xe ngã... ở a, b!"
+    rough = [roughen(line, random.Random(seed), noise) for seed in range(200)]
+    assert {len(units(text)) for text in rough} == {len(units(line))}
+    assert len(set(rough)) > 100
+    assert any("dduwowngf" in text.lower() for text in rough), "telex leftovers"
 
 
 def test_processes_keep_the_order(segmenter: UndertheseaSegmenter) -> None:
@@ -55,12 +73,19 @@ def test_processes_keep_the_order(segmenter: UndertheseaSegmenter) -> None:
     assert segment_all(texts, processes=2, block=4) == [segmenter.segment(text) for text in texts]
 
 
-def test_teacher_reads_clean_and_student_rough_lines(segmenter: UndertheseaSegmenter) -> None:
-    lines = [f"  {line}\u200b " for line in sentences(20)]
-    prepared = prepare(lines, undiacritised=1.0, recased=0.0, processes=1, seed=3)
-    assert [line.clean for line in prepared] == sentences(20)
-    for line in prepared:
-        assert line.segmented.isascii()
-        assert line.segmented.lower().replace("_", "").replace(" ", "") == strip_diacritics(line.clean).lower().replace(
-            " ", ""
-        )
+def test_words_know_their_units(segmenter: UndertheseaSegmenter) -> None:
+    text = "Rác thải đổ ra kênh từ 2/2024, hoà giải... 2.000 đ"
+    (reading,) = readings([text], processes=1)
+    assert reading.words == segmenter.segment(text).split()
+    assert reading.units is not None
+    texts = [text[start:end] for start, end in units(text)]
+    covered = ["".join(texts[start:end]) for start, end in reading.units]
+    assert [word.replace("_", "").replace("hòa", "hoà") for word in reading.words] == covered
+
+
+def test_words_that_do_not_add_up_have_no_units() -> None:
+    assert align(["rác", "thải"], ["rác", "thải", "đổ"]) is None
+    assert align(["rác_thải"], ["rác", "thải"]) == [(0, 2)]
+    assert align(["2.0", "00"], ["2", ".", "000"]) == [(0, 3), (2, 3)]
+    assert align([], []) == []
+    assert align(["", "rác"], ["rác"]) is None

@@ -5,8 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from pydantic import TypeAdapter, ValidationError
 from safetensors.torch import load_file
 from transformers import AutoTokenizer, PhobertTokenizer, RobertaModel
 
@@ -16,7 +18,7 @@ from tests.training.conftest import sentences
 from tests.training.e5s1 import TinyE5
 from training import distil as distil_module
 from training.corpus import Source
-from training.distil import EncoderConfig, distil
+from training.distil import EncoderConfig, Lesson, WordLoss, distil
 from training.model import load_encoder, resolve_encoder
 from training.pooling import mean_pool, pad
 from training.teacher import load_teacher
@@ -175,7 +177,7 @@ def test_a_killed_run_goes_on_to_the_same_weights(
         torch.testing.assert_close(found[name], value, atol=2e-3, rtol=2e-3, msg=name)
 
 
-@pytest.mark.parametrize("step", ["prepare", "learn", "load_teacher", "_new_student"])
+@pytest.mark.parametrize("step", ["sample", "learn", "load_teacher", "_teacher_readings", "_new_student"])
 def test_a_run_killed_before_training_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, config: EncoderConfig, step: str
 ) -> None:
@@ -216,7 +218,7 @@ def test_finished_steps_are_not_done_again(
 ) -> None:
     work = tmp_path / "work"
     shutil.copytree(distilled.work, work)
-    for step in ("prepare", "learn", "_loss"):
+    for step in ("sample", "learn", "_loss"):
         monkeypatch.setattr(distil_module, step, lambda *args, name=step: pytest.fail(f"{name} runs again"))
     report = distil(distilled.config, work, tmp_path / "encoder")
     assert report == distilled.report
@@ -233,27 +235,63 @@ def test_another_config_in_the_same_directory_is_refused(distilled: Distilled, t
 
 
 def test_lines_beyond_the_distilled_ones_only_teach_the_vocabulary(tmp_path: Path, config: EncoderConfig) -> None:
-    some = dataclasses.replace(config, epochs=1, distilled_lines=96)
+    some = dataclasses.replace(config, epochs=1, vocabulary_lines=208)
     report = distil(some, tmp_path / "work", tmp_path / "encoder")
     assert report["lines"] == 96
     assert report["history"][-1]["step"] == 4
     assert PhobertTokens.load(tmp_path / "encoder").size == 330
 
 
-def test_held_out_lines_are_never_trained_on() -> None:
-    batches = distil_module._batches(list(range(100)), first=30, size=8, seed=1)
-    seen = [line for batch in batches for line in batch]
-    assert sorted(seen) == sorted(set(seen))
-    assert min(seen) == 30
-    assert len(seen) >= 69  # a last batch of one line teaches nothing by contrast
-    assert batches == distil_module._batches(list(range(100)), first=30, size=8, seed=1)
-    assert batches != distil_module._batches(list(range(100)), first=30, size=8, seed=2)
-    assert all(max(batch) - min(batch) < 12 for batch in batches), "lines of like length together"
+def test_words_come_near_the_teacher_s(distilled: Distilled) -> None:
+    assert distilled.report["history"][-1]["words"] < 0.8 * distilled.report["history"][1]["words"]
+
+
+def test_word_loss_is_nought_for_the_teacher_s_own_states_and_one_for_their_mean() -> None:
+    lines = ["rác thải", "đường hỏng nặng"]
+    states = np.random.default_rng(1).normal(size=(5, 4)).astype(np.float16)
+    # "rác_thải" in three pieces, then three words of a piece each.
+    lessons = [
+        Lesson([0, 7, 8, 9, 2], [0, 0, 0], [(0, 2)]),
+        Lesson([0, 5, 6, 7, 2], [0, 1, 2], [(0, 1), (1, 2), (2, 3)]),
+    ]
+    loss = WordLoss(lessons, lines, states)
+    hidden = torch.zeros(2, 5, 4)
+    values = torch.from_numpy(states.astype(np.float32))
+    hidden[0, 1:4] = values[:2].mean(0)
+    hidden[1, 1:4] = values[2:]
+    assert float(loss(hidden, [0, 1])) == pytest.approx(0, abs=1e-5)
+    assert float(loss(hidden.flip(0), [1, 0])) == pytest.approx(0, abs=1e-5)
+    assert float(loss(hidden, [1, 0])) > 0.3
+    mean = values.mean(0).expand(1, 5, 4)
+    singles = WordLoss(
+        [Lesson([0, *range(5, 10), 2], list(range(5)), [(i, i + 1) for i in range(5)])], ["a b c d e"], states
+    )
+    assert float(singles(torch.cat([mean, mean[:, :2]], 1), [0])) == pytest.approx(1, abs=0.01)
+
+
+def test_lines_whose_words_cannot_be_told_teach_as_a_whole_only() -> None:
+    loss = WordLoss([Lesson([0, 5, 2], [0], [])], ["rác"], np.ones((1, 4), np.float16))
+    assert float(loss(torch.ones(1, 3, 4), [0])) == 0
+
+
+def test_teacher_s_states_of_other_lines_are_refused() -> None:
+    with pytest.raises(ValueError, match="2 units"):
+        WordLoss([], ["rác"], np.ones((2, 4), np.float16))
+
+
+def test_an_encoder_goes_on_from_another(tmp_path: Path, distilled: Distilled) -> None:
+    more = dataclasses.replace(distilled.config, start=str(distilled.output), seed=5, epochs=1, learning_rate=1e-4)
+    report = distil(more, tmp_path / "work", tmp_path / "encoder")
+    before, after = distilled.report["history"][-1], report["history"][0]
+    assert after["cosine_clean"] == pytest.approx(before["cosine_clean"], abs=0.05)
+    for name in ("vocab.txt", "bpe.codes"):
+        assert (tmp_path / "encoder" / name).read_bytes() == (distilled.output / name).read_bytes()
 
 
 def test_config_reads_as_its_toml_says(config: EncoderConfig) -> None:
     values = json.loads(json.dumps(dataclasses.asdict(config)))
-    assert EncoderConfig.from_dict(values) == config
-    assert "sources" in values, "the caller's values stay"
-    with pytest.raises(TypeError, match="layer"):
-        EncoderConfig.from_dict({**values, "layer": 3})
+    reader = TypeAdapter(EncoderConfig)
+    assert reader.validate_python(values) == config
+    for wrong in ({"layer": 3}, {"layers": "many"}, {"noise": {"slip": 0.1}}):
+        with pytest.raises(ValidationError, match=next(iter(wrong))):
+            reader.validate_python({**values, **wrong})

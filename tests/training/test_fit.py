@@ -88,7 +88,7 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(
 
 def test_a_finished_run_is_not_trained_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: Run) -> None:
     shutil.copytree(run.directory, tmp_path / "run")
-    monkeypatch.setattr(fit_module, "_batches", lambda *args: pytest.fail("trains again"))
+    monkeypatch.setattr(fit_module, "batches", lambda *args: pytest.fail("trains again"))
     assert fit(run.config, tmp_path / "run")["history"] == run.summary["history"]
 
 
@@ -97,6 +97,21 @@ def test_a_run_of_another_config_is_refused(run: Run, fit_values: dict[str, Any]
     with pytest.raises(ValueError, match="another config"):
         fit(FitConfig(**{**fit_values, "seed": 14}), run.directory)
     assert before == {path: path.read_bytes() for path in run.directory.rglob("*") if path.is_file()}
+
+
+def test_a_run_of_other_petitions_is_refused(tmp_path: Path, run: Run, fit_values: dict[str, Any]) -> None:
+    """Resuming on changed data would mix two data sets in one model."""
+    shutil.copytree(run.directory, tmp_path / "run")
+    data = tmp_path / "petitions"
+    shutil.copytree(fit_values["data"], data)
+    config = FitConfig(**{**fit_values, "data": str(data)})
+    settled = json.loads((tmp_path / "run" / "config.json").read_text()) | {"data": str(data)}
+    (tmp_path / "run" / "config.json").write_text(json.dumps(settled))
+    assert fit(config, tmp_path / "run")["history"] == run.summary["history"]
+    lines = (data / "train.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
+    (data / "train.jsonl").write_text("".join(lines[1:]), encoding="utf-8")
+    with pytest.raises(ValueError, match="other petitions"):
+        fit(config, tmp_path / "run")
 
 
 def _petition(category: str, *secondary: str) -> Petition:

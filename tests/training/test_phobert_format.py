@@ -146,7 +146,7 @@ def test_exported_model_reads_petitions(checkpoint: Path, run: Path, classifier:
     assert answer.embedding.shape == (32,)
     assert 0 < answer.decision.category.probability <= 1
     (window,) = classifier.tokenise(text)
-    assert window == reference.encode(classifier.segmenter.segment(" ".join(text.split())))
+    assert window == reference.encode(classifier.reader.segmenter.segment(" ".join(text.split())))
 
     pieces = classifier.tokenise(LONG)
     assert len(pieces) > 1

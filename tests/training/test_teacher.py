@@ -118,6 +118,31 @@ def test_embedding_is_the_mean_over_prefix_and_text(teacher: Teacher) -> None:
     np.testing.assert_allclose(teacher.embed(["đường hỏng nặng"]), expected, atol=2e-3)
 
 
+def test_units_are_the_means_of_their_pieces(teacher: Teacher) -> None:
+    line = "đường thôn x"
+    spans = [(0, 5), (6, 10), (11, 12)]
+    (encoded, pieces) = teacher.encode(teacher.prefix + line)
+    with torch.inference_mode():
+        ids = torch.tensor([[teacher.bos, *encoded, teacher.eos]])
+        hidden = teacher.model(input_ids=ids, attention_mask=torch.ones_like(ids)).last_hidden_state[0, 1:-1]
+    shift = len(teacher.prefix)
+    expected = [
+        hidden[[i for i, (s, e) in enumerate(pieces) if s - shift < end and e - shift > start]].mean(0).numpy()
+        for start, end in spans
+    ]
+    read = teacher.read(["rác " * 30, line, ""], [[(0, 3)], spans, []], batch_size=2)
+    assert read.units.shape == (4, 32)
+    np.testing.assert_allclose(read.units[1:], expected, atol=2e-2)
+    np.testing.assert_allclose(read.sentences[1], teacher.embed([line])[0], atol=2e-3)
+
+
+def test_a_unit_cut_off_is_zero(teacher: Teacher) -> None:
+    line = "đường " * (teacher.max_tokens + 5)
+    read = teacher.read([line], [[(0, 5), (len(line) - 6, len(line) - 1)]])
+    assert read.units[0].any()
+    assert not read.units[1].any()
+
+
 def test_other_magic_is_refused(tmp_path: Path, e5s1: TinyE5) -> None:
     path = tmp_path / "other.bin"
     path.write_bytes(b"GGUF" + e5s1.path.read_bytes()[4:])
