@@ -75,6 +75,17 @@ def encoder(
 
 
 @app.command()
+def diacritics(
+    config: Annotated[Path, typer.Argument(help="TOML of a DiacriticsConfig")],
+    output: Annotated[Path, typer.Option(help="File for the restorer")] = Path("models/encoder/diacritics.npz"),
+) -> None:
+    """Learn to restore the marks of Vietnamese typed without them, from text files and petitions."""
+    from training.diacritics import DiacriticsConfig, make_restorer
+
+    typer.echo(json.dumps(make_restorer(_read(config, DiacriticsConfig), output)))
+
+
+@app.command()
 def split(
     sources: Annotated[list[Path], typer.Argument(help="JSONL files of labelled petitions")],
     output: Annotated[Path, typer.Option(help="Directory for train, dev and test")] = PETITIONS,

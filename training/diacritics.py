@@ -1,14 +1,17 @@
 """Learn the restorer of diacritics: how often syllables follow each other in ordinary text."""
 
+import json
 import random
 import sys
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import ConfigDict
 
 from nlp_service.diacritics import (
     BOUNDARY,
@@ -23,6 +26,7 @@ from nlp_service.diacritics import (
     tokens,
 )
 from nlp_service.text import normalise, strip_diacritics
+from training.corpus import Source, read_lines
 
 FEWEST = {"syllable": 20, "bigram": 2, "trigram": 4}
 """Rarer ones are dropped: they cost room, and a sequence that stands in one text only is nothing to learn."""
@@ -120,8 +124,40 @@ def accuracy(restorer: Diacritics, texts: Iterable[str]) -> tuple[float, int]:
     return right / max(total, 1), total
 
 
-def held_out(lines: list[str], count: int, seed: int) -> tuple[list[str], list[str]]:
-    """(lines to learn from, `count` lines to measure on), drawn at random."""
-    shuffled = lines[:]
-    random.Random(seed).shuffle(shuffled)
-    return shuffled[count:], shuffled[:count]
+@dataclass(frozen=True)
+class DiacriticsConfig:
+    """One restorer; the TOML file has the same names.
+
+    Attributes:
+        sources: files under `corpus_root` and how many lines of each are drawn.
+        petitions: JSONL of labelled petitions to read too, `repeat` times: they are few, and what people will write is like them.
+        held_out: drawn lines that are measured on and not learnt from.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+    corpus_root: str
+    sources: list[Source]
+    petitions: str | None = None
+    repeat: int = 6
+    held_out: int = 2_000
+    seed: int = 13
+
+
+def make_restorer(config: DiacriticsConfig, output: Path) -> dict[str, float]:
+    """Learn from the config's texts, write `output`, and return the share of held-out syllables restored."""
+    generator = random.Random(config.seed)
+    lines: list[str] = []
+    for source in config.sources:
+        drawn = list(read_lines(Path(config.corpus_root) / source.path))
+        generator.shuffle(drawn)
+        lines += drawn[: source.lines]
+    generator.shuffle(lines)
+    held, learnt = lines[: config.held_out], lines[config.held_out :]
+    if config.petitions:
+        with Path(config.petitions).open(encoding="utf-8") as stream:
+            own = [part for row in stream for part in json.loads(row)["text"].split("\n")]
+        learnt += own * config.repeat
+    learn_diacritics(learnt, output)
+    share, syllables = accuracy(Diacritics.load(output), held)
+    return {"syllables": syllables, "restored": round(share, 4)}

@@ -1,11 +1,13 @@
+import json
 from pathlib import Path
 
 import pytest
+from pydantic import TypeAdapter
 
 from nlp_service.diacritics import Diacritics
 from nlp_service.text import strip_diacritics
 from tests.training.conftest import sentences
-from training.diacritics import accuracy, held_out, learn_diacritics
+from training.diacritics import DiacriticsConfig, accuracy, learn_diacritics, make_restorer
 
 ALL = {"syllable": 1, "bigram": 1, "trigram": 1}
 
@@ -40,10 +42,16 @@ def test_old_and_new_tone_places_are_one(tmp_path: Path) -> None:
     assert Diacritics.load(tmp_path / "d.npz").restore("hoa giai roi thuy loi quy") == "hòa giải rồi thủy lợi quý"
 
 
-def test_held_out_lines_are_apart() -> None:
-    learnt, held = held_out([str(i) for i in range(50)], 10, seed=1)
-    assert len(held) == 10
-    assert not set(learnt) & set(held)
+def test_a_restorer_by_its_config(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("\n".join(sentences(400)), encoding="utf-8")
+    rows = [json.dumps({"text": f"{text}\nXin cảm ơn."}, ensure_ascii=False) for text in sentences(40)]
+    (tmp_path / "p.jsonl").write_text("\n".join(rows), encoding="utf-8")
+    values = {"corpus_root": str(tmp_path), "sources": [{"path": "a.txt", "lines": 300}], "held_out": 20}
+    config = TypeAdapter(DiacriticsConfig).validate_python({**values, "petitions": str(tmp_path / "p.jsonl")})
+    report = make_restorer(config, tmp_path / "out" / "diacritics.npz")
+    assert report["syllables"] > 200
+    assert report["restored"] > 0.9
+    assert Diacritics.load(tmp_path / "out" / "diacritics.npz").restore("xin cam on ba con thon xom") != ""
 
 
 def test_length_stays_and_marked_text_is_left_alone(restorer: Diacritics) -> None:
