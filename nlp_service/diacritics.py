@@ -7,6 +7,7 @@ Only the reading of the model changes: what the citizen wrote is what is stored 
 
 import re
 import unicodedata
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +49,7 @@ _OLD_STYLE = {
 _OLD = re.compile(rf"(?<![qQ])(?:{'|'.join(_OLD_STYLE)})(?![^\W\d_])")
 
 
+@lru_cache(maxsize=50_000)
 def fold(word: str) -> str:
     """Lower case, no marks: what all spellings of a syllable have in common."""
     return strip_diacritics(word.lower())

@@ -26,6 +26,8 @@ _UNIT = re.compile(r"\w+|[^\w\s]")
 class Source:
     """One text file (`.txt` or `.txt.zst`, a sentence or short paragraph a line) and how many lines to draw from it."""
 
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
     path: str
     lines: int
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from nlp_service.bundle import Bundle, Head, Manifest, Thresholds, load_bundle
 from nlp_service.decision import Decision, decide, pool_windows, softmax
+from nlp_service.emergency import Sign
 from nlp_service.taxonomy import EMERGENCY, Taxonomy
 from tests.nlp_service.conftest import Floats, WriteModel
 
@@ -18,14 +19,14 @@ def bundle(write_model: WriteModel) -> Bundle:
     return load_bundle(write_model())
 
 
-def answer(bundle: Bundle, **probabilities: dict[str, float]) -> Decision:
+def answer(bundle: Bundle, sign: Sign | None = None, **probabilities: dict[str, float]) -> Decision:
     """A decision from probabilities; what is not named shares the rest of its head."""
     logits = {}
     for head, spec in bundle.manifest.heads.items():
         given_ = probabilities.get(head, {spec.labels[0]: 0.97})
         rest = (1 - sum(given_.values())) / (len(spec.labels) - len(given_))
         logits[head] = np.log(np.array([given_.get(label, rest) for label in spec.labels], dtype=np.float32))
-    return decide(logits, bundle.manifest, bundle.taxonomy)
+    return decide(logits, bundle.manifest, bundle.taxonomy, sign)
 
 
 def codes(decision: Decision) -> list[str]:
@@ -54,6 +55,23 @@ def test_a_doubtful_category_is_suggested_with_candidates_in_order(bundle: Bundl
 def test_a_person_reads_what_no_three_categories_explain(bundle: Bundle) -> None:
     decision = answer(bundle, category={"land_administration": 0.3}, **CALM)
     assert (decision.decision, codes(decision)) == ("human", ["category_unclear"])
+
+
+SIGN = Sign("trapped", "người mắc kẹt giữa nước lũ", ())
+
+
+def test_the_lexicon_raises_the_alarm_where_the_model_does_not(bundle: Bundle) -> None:
+    decision = answer(bundle, SIGN, category={"disaster_fire_rescue": 0.9}, **CALM)
+    assert decision.urgency.id == EMERGENCY
+    assert decision.urgency.probability < 0.1, "the model's own doubt is shown"
+    assert codes(decision) == ["emergency_sign", "confident"]
+    assert "mắc kẹt giữa nước lũ" in decision.reasons[0].message
+
+
+def test_the_alarm_is_told_once(bundle: Bundle) -> None:
+    decision = answer(bundle, SIGN, urgency={EMERGENCY: 0.9}, petition_type={"feedback": 0.95})
+    assert codes(decision).count("emergency") == 1
+    assert "emergency_sign" not in codes(decision)
 
 
 def test_other_always_meets_a_person(bundle: Bundle) -> None:

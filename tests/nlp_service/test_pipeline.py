@@ -9,15 +9,22 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from nlp_service.bundle import load_bundle
+from nlp_service.bundle import Bundle, load_bundle
+from nlp_service.diacritics import Diacritics
+from nlp_service.emergency import load_lexicon
 from nlp_service.encoder import OUTPUTS, Encoder
 from nlp_service.errors import ErrorKind, PetitionError
 from nlp_service.pipeline import Classification, PetitionClassifier
+from nlp_service.reading import Reader, load_reader
 from nlp_service.segment import Segmenter
 from nlp_service.taxonomy import Taxonomy
-from nlp_service.tokens import BOS, EOS, PhobertTokens
+from nlp_service.text import strip_diacritics
+from nlp_service.tokens import BOS, EOS
 from tests.nlp_service.conftest import FakeSegmenter, FixedEncoder, WriteModel
 
+ROOT = Path(__file__).resolve().parents[2]
+SHIPPED_DIACRITICS = Diacritics.load(ROOT / "models" / "encoder" / "diacritics.npz")
+LEXICON = ROOT / "datasets" / "emergency.yaml"
 WINDOW = {"window": 34, "window_overlap": 8}
 
 
@@ -29,7 +36,37 @@ def encoder(taxonomy: Taxonomy) -> FixedEncoder:
 @pytest.fixture
 def classifier(write_model: WriteModel, encoder: FixedEncoder) -> PetitionClassifier:
     bundle = load_bundle(write_model(**WINDOW))
-    return PetitionClassifier(bundle, FakeSegmenter(), PhobertTokens.load(bundle.directory), encoder, max_chars=2_000)
+    return PetitionClassifier(bundle, reader_of(bundle), encoder, max_chars=2_000)
+
+
+def reader_of(bundle: Bundle, diacritics: Diacritics | None = None) -> Reader:
+    manifest = bundle.manifest
+    reader = load_reader(bundle.directory, FakeSegmenter(), manifest.window, manifest.window_overlap, False)
+    return replace(reader, diacritics=diacritics)
+
+
+def test_marks_and_case_make_no_difference_where_they_can_be_told(
+    write_model: WriteModel, encoder: FixedEncoder
+) -> None:
+    bundle = load_bundle(write_model(**WINDOW))
+    classifier = PetitionClassifier(bundle, reader_of(bundle, SHIPPED_DIACRITICS), encoder)
+    text = "Đường liên thôn hỏng nặng, đề nghị xã sửa trước mùa mưa."
+    expected = classifier.classify(text).as_dict()
+    for typed in (strip_diacritics(text), text.upper(), strip_diacritics(text).upper()):
+        assert classifier.classify(typed).as_dict() == expected, typed
+    without = PetitionClassifier(bundle, reader_of(bundle), encoder)
+    assert without.classify(strip_diacritics(text)).as_dict() != expected
+
+
+def test_the_lexicon_sees_the_text_with_its_marks(write_model: WriteModel, encoder: FixedEncoder) -> None:
+    bundle = load_bundle(write_model(**WINDOW))
+    classifier = PetitionClassifier(bundle, reader_of(bundle, SHIPPED_DIACRITICS), encoder, load_lexicon(LEXICON))
+    texts = ["Nha toi ngap den mai, nam nguoi mac ket tren noc nha", "", "Den duong thon toi tat ba thang nay roi"]
+    flooded, empty, calm = classifier.read_many(texts)
+    assert isinstance(empty, PetitionError)
+    assert not isinstance(flooded, PetitionError) and flooded.sign is not None
+    assert not isinstance(calm, PetitionError) and calm.sign is None
+    assert classifier.classify(texts[0]).decision.urgency.id == "emergency"
 
 
 def plain(answers: list[Classification | PetitionError]) -> list[object]:

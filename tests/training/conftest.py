@@ -136,11 +136,16 @@ def segmented(segmenter: UndertheseaSegmenter) -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def restorer(tmp_path_factory: pytest.TempPathFactory) -> Diacritics:
+def restorer_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Learnt from the simple sentences."""
     path = tmp_path_factory.mktemp("diacritics") / "diacritics.npz"
     learn_diacritics(sentences(600), path, {"syllable": 1, "bigram": 1, "trigram": 1})
-    return Diacritics.load(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def restorer(restorer_file: Path) -> Diacritics:
+    return Diacritics.load(restorer_file)
 
 
 @pytest.fixture(scope="session")
@@ -182,12 +187,14 @@ def petitions_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def fit_values(encoder_dir: Path, petitions_dir: Path) -> dict[str, Any]:
+def fit_values(encoder_dir: Path, petitions_dir: Path, restorer_file: Path) -> dict[str, Any]:
     """The TOML of the session's run: rates that move so small a network."""
     return {
         "encoder": str(encoder_dir),
         "data": str(petitions_dir),
         "taxonomy": str(TAXONOMY_FILE),
+        "diacritics": str(restorer_file),
+        "lexicon": str(ROOT / "datasets" / "emergency.yaml"),
         "epochs": 6,
         "batch_size": 8,
         "learning_rate": 5e-3,

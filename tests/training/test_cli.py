@@ -61,7 +61,7 @@ def _one_line(text: str, start: str = "petitions-train: ") -> bool:
 def test_help_lists_the_commands() -> None:
     result = _process("--help")
     assert result.returncode == 0
-    for name in ("encoder", "split", "fit", "export", "evaluate", "benchmark"):
+    for name in ("encoder", "diacritics", "split", "fit", "export", "evaluate", "benchmark"):
         assert f" {name} " in result.stdout, name
 
 
@@ -78,7 +78,7 @@ def test_a_missing_file_is_one_line_and_code_2(tmp_path: Path) -> None:
     [
         ("epochs = = 3", "line 1"),
         ('encoder = "e"\n', "data"),
-        ('encoder = "e"\ndata = "d"\ntaxonomy = "t"\nepoch = 3\n', "'epoch'"),
+        ('encoder = "e"\ndata = "d"\ntaxonomy = "t"\nepoch = 3\n', "epoch: "),
     ],
     ids=["no TOML", "a name is missing", "a name is misspelt"],
 )
@@ -95,9 +95,11 @@ def test_a_bad_fit_config_is_one_line_and_code_2(command: Command, tmp_path: Pat
 @pytest.mark.parametrize(
     ("text", "named"),
     [
-        ('corpus_root = "."\n', "'sources'"),
-        ('corpus_root = "."\nsources = [{path = "a.txt", line = 3}]\n', "'line'"),
-        ('corpus_root = "."\nsources = []\nlayer = 3\n', "'layer'"),
+        ('corpus_root = "."\n', "sources: "),
+        ('corpus_root = "."\nsources = [{path = "a.txt", line = 3}]\n', "sources.0.line"),
+        ('corpus_root = "."\nsources = []\nlayer = 3\n', "layer: "),
+        ('corpus_root = "."\nsources = []\nlayers = "many"\n', "layers: "),
+        ('corpus_root = "."\nsources = []\n[noise]\nslip = 0.1\n', "noise.slip: "),
     ],
 )
 def test_a_bad_encoder_config_is_one_line_and_code_2(command: Command, tmp_path: Path, text: str, named: str) -> None:

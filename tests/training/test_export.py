@@ -74,8 +74,40 @@ def test_padded_batches_answer_as_single_windows(run: Run, model_dir: Path, clas
         np.testing.assert_allclose(got, expected, atol=0.02)
 
 
+@pytest.mark.parametrize("name", ["diacritics.npz", "emergency.yaml"])
+def test_what_is_read_beside_the_network_is_verified_too(tmp_path: Path, model_dir: Path, name: str) -> None:
+    directory = tmp_path / "model"
+    shutil.copytree(model_dir, directory)
+    with (directory / name).open("ab") as stream:
+        stream.write(b" ")
+    with pytest.raises(PetitionError, match=name) as caught:
+        load_bundle(directory)
+    assert caught.value.kind is ErrorKind.INVALID_MODEL
+
+
+def test_a_file_that_the_manifest_does_not_list_is_not_read(tmp_path: Path, model_dir: Path) -> None:
+    directory = tmp_path / "model"
+    shutil.copytree(model_dir, directory)
+    manifest = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))
+    del manifest["files"]["emergency.yaml"], manifest["files"]["diacritics.npz"]
+    (directory / MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
+    (directory / "diacritics.npz").write_bytes(b"anything")
+    classifier = PetitionClassifier.load(directory)
+    assert classifier.lexicon is None
+    assert classifier.reader.diacritics is None
+
+
 def test_directory_holds_what_serving_needs(run: Run, model_dir: Path, taxonomy: Taxonomy) -> None:
-    files = {MANIFEST, FLOAT_FILE, INT8_FILE, "vocab.txt", "bpe.codes", "taxonomy.yaml"}
+    files = {
+        MANIFEST,
+        FLOAT_FILE,
+        INT8_FILE,
+        "vocab.txt",
+        "bpe.codes",
+        "taxonomy.yaml",
+        "diacritics.npz",
+        "emergency.yaml",
+    }
     assert {path.name for path in model_dir.iterdir()} == files
     assert model_dir.stat().st_mode & 0o055 == 0o055, "readable by the user that serves"
     assert not list(model_dir.parent.glob(".export-*"))

@@ -40,7 +40,7 @@ def test_a_row_does_not_depend_on_its_batch(model: PetitionModel) -> None:
 def test_encoder_is_fp32_with_the_dropout_asked_for(encoder_dir: Path) -> None:
     encoder = load_encoder(encoder_dir, 0.25)
     assert {parameter.dtype for parameter in encoder.parameters()} == {torch.float32}
-    assert encoder.config.hidden_dropout_prob == encoder.config.attention_probs_dropout_prob == 0.25
+    assert (encoder.config.hidden_dropout_prob, encoder.config.attention_probs_dropout_prob) == (0.25, 0.0)
     assert not any("pooler" in name for name, _ in encoder.named_parameters())
 
 
