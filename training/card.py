@@ -4,6 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from nlp_service.bundle import load_bundle
+from nlp_service.diacritics import DIACRITICS_FILE
+from nlp_service.emergency import LEXICON_FILE
 from training.export import write_scores
 from training.report import summary_table
 
@@ -31,6 +33,16 @@ def write_card(directory: Path, reports: dict[str, dict[str, Any]]) -> None:
         f"- Temperatures: {', '.join(f'{head} {spec.temperature:.2f}' for head, spec in manifest.heads.items())}.",
         f"- Routed automatically from probability {thresholds.auto:.2f}; read by a person first when the three best"
         f" categories together have less than {thresholds.suggest:.2f}; emergency from {thresholds.emergency:.2f}.",
+        *(
+            ["- Sentences typed without marks are read with marks that a trigram model of syllables restores."]
+            if DIACRITICS_FILE in manifest.files
+            else []
+        ),
+        *(
+            ["- Emergencies are called by the network or by a small reviewed lexicon (emergency.yaml)."]
+            if LEXICON_FILE in manifest.files
+            else []
+        ),
         "",
         "## Scores",
         "",

@@ -78,9 +78,7 @@ def test_card_says_the_scores_and_the_model_still_loads(
     # The manifest holds the scores without the long tables.
     assert manifest.scores["own test"]["category"]["top1"] == reports["own test"]["category"]["top1"]
     assert manifest.scores["own test"]["count"] == 18
-    assert not re.search('"(confusion|reliability|classes)"', json.dumps(manifest.scores)) or all(
-        isinstance(reports["own test"][head]["macro_f1"]["classes"], int) for head in ("category",)
-    )
+    assert not re.search('"(confusion|reliability|classes)"', json.dumps(manifest.scores))
     before, after = PetitionClassifier.load(model_dir), PetitionClassifier.load(copy)
     text = make_petitions(1)[0].text
     assert before.classify(text).as_dict() == after.classify(text).as_dict()
