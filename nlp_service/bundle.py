@@ -5,6 +5,7 @@
     model.int8.onnx   the same, weights in int8
     vocab.txt bpe.codes taxonomy.yaml README.md (model card)
     emergency.yaml    signs of an emergency, read beside the model
+    linear.npz        a linear model whose margins are added to the network's logits
     diacritics.npz    restores marks in texts typed without, if the model was taught with it
 
 `models/current` is a one-line text file that names the directory to serve, so that promotion is one atomic rename.
@@ -62,7 +63,12 @@ class Thresholds(_Strict):
 
 
 class Manifest(_Strict):
-    """manifest.json. Extra keys are refused: a typo must not silently fall back to a default."""
+    """manifest.json. Extra keys are refused: a typo must not silently fall back to a default.
+
+    Attributes:
+        linear: for every head what the linear model's margins are multiplied by before they are added to the network's
+            logits; empty without a linear model.
+    """
 
     format: Literal[1]
     version: str = Field(min_length=1)
@@ -76,6 +82,7 @@ class Manifest(_Strict):
     window: int = Field(gt=2)
     window_overlap: int = Field(ge=0)
     heads: dict[str, Head]
+    linear: dict[str, float] = {}
     thresholds: Thresholds
     files: dict[str, str]
     scores: dict[str, Any]

@@ -14,6 +14,7 @@ from nlp_service.diacritics import DIACRITICS_FILE
 from nlp_service.emergency import LEXICON_FILE, Lexicon, Sign, load_lexicon
 from nlp_service.encoder import Encoder, Runtime, open_encoder
 from nlp_service.errors import PetitionError
+from nlp_service.linear import LINEAR_FILE, LinearModel
 from nlp_service.reading import Reader, load_reader
 from nlp_service.segment import UndertheseaSegmenter
 from nlp_service.text import MAX_CHARS, check
@@ -58,7 +59,7 @@ def _scored(scored: Scored) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Read:
-    """What the network and the lexicon say of one petition before anything is decided."""
+    """What network, linear model and lexicon say of one petition before anything is decided."""
 
     logits: dict[str, Floats]
     embedding: Floats
@@ -75,12 +76,14 @@ class PetitionClassifier:
         reader: Reader,
         encoder: Encoder,
         lexicon: Lexicon | None = None,
+        linear: LinearModel | None = None,
         max_chars: int = MAX_CHARS,
     ) -> None:
         self.bundle = bundle
         self.reader = reader
         self.encoder = encoder
         self.lexicon = lexicon
+        self.linear = linear
         self.max_chars = max_chars
 
     @classmethod
@@ -106,6 +109,7 @@ class PetitionClassifier:
             ),
             encoder=open_encoder(bundle.directory, runtime, threads),
             lexicon=load_lexicon(bundle.directory / LEXICON_FILE) if LEXICON_FILE in manifest.files else None,
+            linear=LinearModel.load(bundle.directory / LINEAR_FILE) if LINEAR_FILE in manifest.files else None,
             max_chars=max_chars,
         )
 
@@ -145,20 +149,21 @@ class PetitionClassifier:
         return self.reader.windows(self.reader.wording(check(text, self.max_chars)))
 
     def read_many(self, texts: Sequence[object]) -> list[Read | PetitionError]:
-        """Logits, pooled over each petition's windows, before any decision."""
+        """Logits, pooled over each petition's windows and joined with the linear model's, before any decision."""
         prepared: list[list[list[int]] | PetitionError] = []
-        signs: list[Sign | None] = []
+        wordings: list[str] = []
         for text in texts:
             try:
                 wording = self.reader.wording(check(text, self.max_chars))
-                signs.append(self.lexicon.find(wording) if self.lexicon else None)
+                wordings.append(wording)
                 prepared.append(self.reader.windows(wording))
             except PetitionError as error:
                 prepared.append(error)
         flat = [window for item in prepared if not isinstance(item, PetitionError) for window in item]
         outputs = self.encoder.run(flat) if flat else {}
+        weights = {head: np.float32(self.bundle.manifest.linear.get(head, 0)) for head in HEADS}
         reads: list[Read | PetitionError] = []
-        found = iter(signs)
+        read_as = iter(wordings)
         start = 0
         for item in prepared:
             if isinstance(item, PetitionError):
@@ -166,12 +171,17 @@ class PetitionClassifier:
                 continue
             part = slice(start, start + len(item))
             start += len(item)
+            wording = next(read_as)
+            logits = {head: pool_windows(outputs[head][part]) for head in HEADS}
+            if self.linear:
+                margins = self.linear.margins(wording)
+                logits = {head: logits[head] + weights[head] * margins[head] for head in HEADS}
             reads.append(
                 Read(
-                    logits={head: pool_windows(outputs[head][part]) for head in HEADS},
+                    logits=logits,
                     embedding=outputs["embedding"][part].mean(axis=0),
                     windows=len(item),
-                    sign=next(found),
+                    sign=self.lexicon.find(wording) if self.lexicon else None,
                 )
             )
         return reads

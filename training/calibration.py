@@ -1,5 +1,7 @@
 """Temperatures and thresholds from held-out petitions. numpy and scipy only."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize_scalar
@@ -31,6 +33,20 @@ def temperature(logits: Floats, truth: Ints) -> float:
         return float(-np.log(np.maximum(p, 1e-12)).mean())
 
     return float(np.exp(minimize_scalar(nll, bounds=(np.log(0.2), np.log(10)), method="bounded").x))
+
+
+WEIGHTS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0)
+
+
+def best_weight(logits: Floats, margins: Floats, truth: Ints, weights: Sequence[float] = WEIGHTS) -> float:
+    """What to multiply the linear model's margins by: the weight with which, after temperature, held-out labels are likeliest."""
+
+    def loss(weight: float) -> float:
+        joined = (logits + np.float32(weight) * margins).astype(np.float32)
+        p = softmax(joined, temperature(joined, truth))[np.arange(len(truth)), truth]
+        return float(-np.log(np.maximum(p, 1e-12)).mean())
+
+    return min(weights, key=loss)
 
 
 def expected_calibration_error(probabilities: Floats, truth: Ints, bins: int = 15) -> float:

@@ -34,6 +34,15 @@ def write_card(directory: Path, reports: dict[str, dict[str, Any]]) -> None:
         f"- Routed automatically from probability {thresholds.auto:.2f}; read by a person first when the three best"
         f" categories together have less than {thresholds.suggest:.2f}; emergency from {thresholds.emergency:.2f}.",
         *(
+            [
+                "- A linear model over words and letters (linear.npz) is added to the network's logits, times "
+                + ", ".join(f"{head} {weight:g}" for head, weight in manifest.linear.items())
+                + "."
+            ]
+            if manifest.linear
+            else []
+        ),
+        *(
             ["- Sentences typed without marks are read with marks that a trigram model of syllables restores."]
             if DIACRITICS_FILE in manifest.files
             else []

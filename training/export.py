@@ -25,10 +25,12 @@ from nlp_service.diacritics import DIACRITICS_FILE
 from nlp_service.emergency import LEXICON_FILE
 from nlp_service.encoder import FLOAT_FILE, INT8_FILE, OUTPUTS, OnnxEncoder, Runtime
 from nlp_service.errors import PetitionError
+from nlp_service.linear import LINEAR_FILE
 from nlp_service.pipeline import PetitionClassifier, Read
 from nlp_service.taxonomy import EMERGENCY, load_taxonomy
+from nlp_service.text import check
 from nlp_service.tokens import CODES_FILE, VOCABULARY_FILE
-from training.calibration import choose_thresholds, temperature
+from training.calibration import best_weight, choose_thresholds, temperature
 from training.data import Petition, read_petitions
 from training.fit import load_run
 from training.model import PetitionModel
@@ -37,7 +39,7 @@ log = logging.getLogger(__name__)
 
 Floats = npt.NDArray[np.float32]
 
-OPTIONAL = (DIACRITICS_FILE, LEXICON_FILE)
+OPTIONAL = (DIACRITICS_FILE, LEXICON_FILE, LINEAR_FILE)
 """Files of a run that serving uses if they are there."""
 
 MAX_FLOAT_DIFFERENCE = 0.02
@@ -170,11 +172,18 @@ def _calibrated_manifest(model: PetitionModel, summary: dict[str, Any], director
     (directory / MANIFEST).write_text(draft.model_dump_json(), encoding="utf-8")
     classifier = PetitionClassifier.load(directory, Runtime.ONNXRUNTIME)
     dev = read_petitions(Path(config["data"]) / "dev.jsonl", taxonomy)
-    logits = read_logits(classifier, [p.text for p in dev])
+    texts = [p.text for p in dev]
+    logits = read_logits(classifier, texts)  # the draft gives the linear model no weight
     _compare(model, classifier, dev, logits, directory)
     truth = {
         head: np.array([draft.heads[head].labels.index(p.label(head)) for p in dev], dtype=np.int64) for head in HEADS
     }
+    linear: dict[str, float] = {}
+    if classifier.linear:
+        rows = [classifier.linear.margins(classifier.reader.wording(check(text))) for text in texts]
+        margins = {head: np.stack([row[head] for row in rows]) for head in HEADS}
+        linear = {head: best_weight(logits[head], margins[head], truth[head]) for head in HEADS}
+        logits = {head: logits[head] + np.float32(linear[head]) * margins[head] for head in HEADS}
     heads = {
         head: Head(labels=draft.heads[head].labels, temperature=round(temperature(logits[head], truth[head]), 4))
         for head in HEADS
@@ -184,7 +193,7 @@ def _calibrated_manifest(model: PetitionModel, summary: dict[str, Any], director
     thresholds = choose_thresholds(
         probabilities["category"], truth["category"], probabilities["urgency"][:, column], truth["urgency"] == column
     )
-    return draft.model_copy(update={"heads": heads, "thresholds": thresholds})
+    return draft.model_copy(update={"heads": heads, "linear": linear, "thresholds": thresholds})
 
 
 def read_all(classifier: PetitionClassifier, texts: Sequence[str]) -> list[Read]:

@@ -22,6 +22,7 @@ from torch.nn import functional
 
 from nlp_service.diacritics import DIACRITICS_FILE
 from nlp_service.emergency import LEXICON_FILE, load_lexicon
+from nlp_service.linear import LINEAR_FILE
 from nlp_service.reading import Reader, load_reader
 from nlp_service.segment import UndertheseaSegmenter
 from nlp_service.taxonomy import load_taxonomy
@@ -31,6 +32,7 @@ from training import checkpoint
 from training.augment import Copies, vary
 from training.batches import batches, linear
 from training.data import Petition, digest, read_petitions
+from training.linear import fit_linear
 from training.model import PetitionModel, load_encoder, parameter_groups, resolve_encoder
 from training.pooling import pad
 
@@ -46,6 +48,7 @@ class FitConfig:
     Attributes:
         diacritics: file of the restorer of marks that the model will be served with.
         lexicon: file of the emergency lexicon that goes with the model.
+        linear: also train the linear model that stands beside the network.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
@@ -69,6 +72,7 @@ class FitConfig:
     secondary_weight: float = 0.15
     diacritics: str | None = None
     lexicon: str | None = None
+    linear: bool = True
     undiacritised: float = 0.05
     misread: float = 0.15
     lower: float = 0.1
@@ -120,6 +124,14 @@ def fit(config: FitConfig, run: Path) -> dict[str, Any]:
     )
     dev = [_example(p, p.text, reader, config) for p in parts["dev"]]
     history = _train(config, model, parts["train"], dev, labels, reader, run)
+    if config.linear:
+        fit_linear(
+            [reader.wording(normalise(p.text)) for p in parts["train"]],
+            parts["train"],
+            labels,
+            run / LINEAR_FILE,
+            config.seed,
+        )
     save_file({name: t.detach().contiguous() for name, t in model.state_dict().items()}, run / WEIGHTS)
     (run / "encoder_config.json").write_text(model.encoder.config.to_json_string(), encoding="utf-8")
     summary = {

@@ -1,0 +1,108 @@
+"""A linear model over words and letters beside the network: TF-IDF features, one row of margins a head. numpy only.
+
+The network reads meaning, the linear model remembers exact words ("mương tiêu", "hụi"); together they are right more
+often than either (docs/experiments.md). Features are those of scikit-learn's TfidfVectorizer, computed here because
+scikit-learn and scipy would double the serving install; a test holds the two together.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+LINEAR_FILE = "linear.npz"
+WORD_GRAMS = (1, 2)
+LETTER_GRAMS = (2, 5)
+
+Floats = npt.NDArray[np.float32]
+
+_WORD = re.compile(r"\b\w\w+\b")
+
+
+def word_grams(text: str) -> Iterator[str]:
+    """Words of two letters or more, and pairs of neighbours: `TfidfVectorizer(ngram_range=(1, 2))`."""
+    words = _WORD.findall(text)
+    yield from words
+    yield from (f"{first} {second}" for first, second in pairwise(words))
+
+
+def letter_grams(text: str) -> Iterator[str]:
+    """Runs of 2 to 5 letters inside words padded with a space: `TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 5))`."""
+    shortest, longest = LETTER_GRAMS
+    for word in text.split():
+        padded = f" {word} "
+        for length in range(shortest, longest + 1):
+            if length >= len(padded):
+                yield padded
+                break
+            for start in range(len(padded) - length + 1):
+                yield padded[start : start + length]
+
+
+class LinearModel:
+    """Margins of one-against-rest linear classifiers; immutable, safe to share between threads.
+
+    Args:
+        words, letters: the features of each kind, in the order of the rows of `weights`, words first.
+        idf: inverse document frequency of every feature.
+        weights: (features, classes of all heads one after the other), int8, to be multiplied by `scales`.
+        heads: number of classes of every head, in the order of the columns.
+    """
+
+    def __init__(
+        self,
+        words: list[str],
+        letters: list[str],
+        idf: Floats,
+        weights: npt.NDArray[np.int8],
+        scales: Floats,
+        intercepts: Floats,
+        heads: dict[str, int],
+    ) -> None:
+        self._words = {feature: row for row, feature in enumerate(words)}
+        self._letters = {feature: row for row, feature in enumerate(letters, start=len(words))}
+        self._idf = idf
+        self._weights, self._scales, self._intercepts = weights, scales, intercepts
+        self._heads = heads
+        if weights.shape != (len(words) + len(letters), sum(heads.values())) or len(idf) != len(weights):
+            raise ValueError(f"{LINEAR_FILE}: weights are {weights.shape}, which does not fit features and classes")
+
+    @classmethod
+    def load(cls, path: Path) -> "LinearModel":
+        """Read `linear.npz`. Raises OSError or ValueError for a file that is none."""
+        with np.load(path, allow_pickle=False) as arrays:
+            words, letters, heads = (
+                bytes(arrays[name]).decode("utf-8").split("\n") for name in ("words", "letters", "heads")
+            )
+            return cls(
+                words,
+                letters,
+                arrays["idf"].astype(np.float32),
+                arrays["weights"],
+                arrays["scales"].astype(np.float32),
+                arrays["intercepts"].astype(np.float32),
+                dict(zip(heads, arrays["sizes"].tolist(), strict=True)),
+            )
+
+    def margins(self, wording: str) -> dict[str, Floats]:
+        """(classes,) for every head."""
+        text = wording.lower()
+        rows: list[int] = []
+        values: list[Floats] = []
+        for known, grams in ((self._words, word_grams(text)), (self._letters, letter_grams(text))):
+            counts = Counter(known[gram] for gram in grams if gram in known)
+            if not counts:
+                continue
+            chosen = list(counts)
+            weighted = (1 + np.log(np.array(list(counts.values()), np.float32))) * self._idf[chosen]
+            rows += chosen
+            values.append(weighted / np.linalg.norm(weighted))
+        total = self._intercepts
+        if rows:
+            total = total + (np.concatenate(values) @ self._weights[rows].astype(np.float32)) * self._scales
+        ends = np.cumsum(list(self._heads.values()))
+        return dict(zip(self._heads, np.split(total.astype(np.float32), ends[:-1]), strict=True))
