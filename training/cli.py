@@ -147,7 +147,7 @@ def fit(
 @app.command()
 def export(
     run: Annotated[Path, typer.Argument(help="A finished run")],
-    output: Annotated[Path, typer.Argument(help="New model directory, e.g. models/petition-2026-11-24")],
+    output: Annotated[Path, typer.Argument(help="New model directory, e.g. models/petition-2026-11-25")],
     version: Annotated[str | None, typer.Option(help="Version in answers; the directory's name if not given")] = None,
 ) -> None:
     """Write the model directory: ONNX, tokenizer, calibration, hashes. Fails when ONNX and torch disagree."""
