@@ -67,7 +67,7 @@ class LinearModel:
         self._letters = {feature: row for row, feature in enumerate(letters, start=len(words))}
         self._idf = idf
         self._weights, self._scales, self._intercepts = weights, scales, intercepts
-        self._heads = heads
+        self.sizes = heads
         if weights.shape != (len(words) + len(letters), sum(heads.values())) or len(idf) != len(weights):
             raise ValueError(f"{LINEAR_FILE}: weights are {weights.shape}, which does not fit features and classes")
 
@@ -104,5 +104,5 @@ class LinearModel:
         total = self._intercepts
         if rows:
             total = total + (np.concatenate(values) @ self._weights[rows].astype(np.float32)) * self._scales
-        ends = np.cumsum(list(self._heads.values()))
-        return dict(zip(self._heads, np.split(total.astype(np.float32), ends[:-1]), strict=True))
+        ends = np.cumsum(list(self.sizes.values()))
+        return dict(zip(self.sizes, np.split(total.astype(np.float32), ends[:-1]), strict=True))

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +14,7 @@ from nlp_service.decision import Decision, Scored, decide, pool_windows
 from nlp_service.diacritics import DIACRITICS_FILE
 from nlp_service.emergency import LEXICON_FILE, Lexicon, Sign, load_lexicon
 from nlp_service.encoder import Encoder, Runtime, open_encoder
-from nlp_service.errors import PetitionError
+from nlp_service.errors import ErrorKind, PetitionError
 from nlp_service.linear import LINEAR_FILE, LinearModel
 from nlp_service.reading import Reader, load_reader
 from nlp_service.segment import UndertheseaSegmenter
@@ -96,20 +97,37 @@ class PetitionClassifier:
             PetitionError: INVALID_MODEL naming the file at fault; MISSING_EXTRA for a runtime that is not installed.
         """
         bundle = load_bundle(path)
-        manifest = bundle.manifest
-        return cls(
-            bundle=bundle,
-            reader=load_reader(
-                bundle.directory,
+        manifest, directory = bundle.manifest, bundle.directory
+        try:
+            # Only files that the manifest lists have been verified.
+            reader = load_reader(
+                directory,
                 UndertheseaSegmenter(),
                 manifest.window,
                 manifest.window_overlap,
-                # Only a file that the manifest lists has been verified.
                 diacritics=DIACRITICS_FILE in manifest.files,
-            ),
-            encoder=open_encoder(bundle.directory, runtime, threads),
-            lexicon=load_lexicon(bundle.directory / LEXICON_FILE) if LEXICON_FILE in manifest.files else None,
-            linear=LinearModel.load(bundle.directory / LINEAR_FILE) if LINEAR_FILE in manifest.files else None,
+            )
+            lexicon = load_lexicon(directory / LEXICON_FILE) if LEXICON_FILE in manifest.files else None
+            linear = LinearModel.load(directory / LINEAR_FILE) if LINEAR_FILE in manifest.files else None
+        except (OSError, ValueError, KeyError, BadZipFile) as error:
+            raise PetitionError(
+                ErrorKind.INVALID_MODEL,
+                f"{directory} cannot be read: {error}; export the model again",
+                file=str(directory),
+            ) from error
+        sizes = {head: len(spec.labels) for head, spec in manifest.heads.items()}
+        if (linear and linear.sizes != sizes) or (manifest.linear and not linear):
+            raise PetitionError(
+                ErrorKind.INVALID_MODEL,
+                f"{directory / LINEAR_FILE} is missing or has other heads than the manifest; export the model again",
+                file=str(directory / LINEAR_FILE),
+            )
+        return cls(
+            bundle=bundle,
+            reader=reader,
+            encoder=open_encoder(directory, runtime, threads),
+            lexicon=lexicon,
+            linear=linear,
             max_chars=max_chars,
         )
 

@@ -74,7 +74,7 @@ def test_padded_batches_answer_as_single_windows(run: Run, model_dir: Path, clas
         np.testing.assert_allclose(got, expected, atol=0.02)
 
 
-@pytest.mark.parametrize("name", ["diacritics.npz", "emergency.yaml"])
+@pytest.mark.parametrize("name", ["diacritics.npz", "emergency.yaml", "linear.npz"])
 def test_what_is_read_beside_the_network_is_verified_too(tmp_path: Path, model_dir: Path, name: str) -> None:
     directory = tmp_path / "model"
     shutil.copytree(model_dir, directory)
@@ -90,11 +90,69 @@ def test_a_file_that_the_manifest_does_not_list_is_not_read(tmp_path: Path, mode
     shutil.copytree(model_dir, directory)
     manifest = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))
     del manifest["files"]["emergency.yaml"], manifest["files"]["diacritics.npz"]
+    manifest["linear"] = {}
+    del manifest["files"]["linear.npz"]
     (directory / MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
     (directory / "diacritics.npz").write_bytes(b"anything")
     classifier = PetitionClassifier.load(directory)
     assert classifier.lexicon is None
     assert classifier.reader.diacritics is None
+    assert classifier.linear is None
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("diacritics.npz", b"no archive"),
+        ("linear.npz", b"no archive"),
+        ("emergency.yaml", b"signs: []"),
+        ("vocab.txt", b"no count"),
+    ],
+)
+def test_a_verified_file_that_is_not_what_it_should_be_is_a_clear_error(
+    tmp_path: Path, model_dir: Path, name: str, content: bytes
+) -> None:
+    directory = tmp_path / "model"
+    shutil.copytree(model_dir, directory)
+    (directory / name).write_bytes(content)
+    manifest = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))
+    manifest["files"][name] = sha256(directory / name)
+    (directory / MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
+    with pytest.raises(PetitionError, match="export the model again") as caught:
+        PetitionClassifier.load(directory)
+    assert caught.value.kind is ErrorKind.INVALID_MODEL
+
+
+@pytest.mark.parametrize("change", ["no file", "other heads"])
+def test_a_linear_model_that_does_not_fit_is_refused(tmp_path: Path, model_dir: Path, change: str) -> None:
+    directory = tmp_path / "model"
+    shutil.copytree(model_dir, directory)
+    manifest = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))
+    if change == "no file":
+        del manifest["files"]["linear.npz"]
+        manifest["linear"] = {"category": 2.0}
+    else:
+        with np.load(directory / "linear.npz") as arrays:
+            np.savez(directory / "linear.npz", **{**arrays, "sizes": arrays["sizes"][::-1]})
+        manifest["files"]["linear.npz"] = sha256(directory / "linear.npz")
+    (directory / MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
+    with pytest.raises(PetitionError, match="other heads") as caught:
+        PetitionClassifier.load(directory)
+    assert caught.value.kind is ErrorKind.INVALID_MODEL
+
+
+def test_the_linear_model_takes_part_as_the_manifest_says(model_dir: Path, classifier: PetitionClassifier) -> None:
+    weights = classifier.bundle.manifest.linear
+    assert weights.keys() == set(HEADS)
+    assert classifier.linear is not None
+    text = "Đường liên thôn hỏng nặng, đề nghị xã vá đường"
+    read = classifier.read_many([text])[0]
+    assert not isinstance(read, PetitionError)
+    network = OnnxEncoder(model_dir / INT8_FILE, 1).run(classifier.tokenise(text))
+    margins = classifier.linear.margins(classifier.reader.wording(text))
+    for head in HEADS:
+        expected = network[head].mean(axis=0) + weights[head] * margins[head]
+        np.testing.assert_allclose(read.logits[head], expected, atol=1e-4)
 
 
 def test_directory_holds_what_serving_needs(run: Run, model_dir: Path, taxonomy: Taxonomy) -> None:
@@ -106,6 +164,7 @@ def test_directory_holds_what_serving_needs(run: Run, model_dir: Path, taxonomy:
         "bpe.codes",
         "taxonomy.yaml",
         "diacritics.npz",
+        "linear.npz",
         "emergency.yaml",
     }
     assert {path.name for path in model_dir.iterdir()} == files
