@@ -31,7 +31,8 @@ Floats = npt.NDArray[np.float32]
 
 _TOKEN = re.compile(r"[^\W\d_]+|\d+|[^\w\s]")
 _SENTENCE = re.compile(r"[^.!?;]*[.!?;]+\s*|[^.!?;]+")
-_ADDRESS = re.compile(r"(\S*(?:://|@|\.(?:com|vn|net|org))\S*)", re.IGNORECASE)
+_CHUNK = re.compile(r"\S+")
+_ADDRESS = re.compile(r"://|@|\.(?:com|vn|net|org)\b", re.IGNORECASE)
 _BARE_SHARE = 0.15
 """A sentence is taken for bare when fewer of its syllables carry a mark; in ordinary Vietnamese about 0.75 do."""
 
@@ -49,9 +50,13 @@ _OLD_STYLE = {
 _OLD = re.compile(rf"(?<![qQ])(?:{'|'.join(_OLD_STYLE)})(?![^\W\d_])")
 
 
-@lru_cache(maxsize=50_000)
 def fold(word: str) -> str:
     """Lower case, no marks: what all spellings of a syllable have in common."""
+    return _fold(word) if len(word) <= LONGEST else strip_diacritics(word.lower())
+
+
+@lru_cache(maxsize=50_000)  # of short words only: a long one could be a megabyte
+def _fold(word: str) -> str:
     return strip_diacritics(word.lower())
 
 
@@ -68,9 +73,12 @@ def tokens(text: str) -> list[str]:
 def _parts(text: str) -> list[str]:
     """Sentences and internet addresses; joined they give the text again."""
     parts: list[str] = []
-    for piece in _ADDRESS.split(text):
-        parts += [piece] if _ADDRESS.fullmatch(piece) else _SENTENCE.findall(piece)
-    return parts
+    end = 0
+    for match in _CHUNK.finditer(text):
+        if _ADDRESS.search(match.group()):
+            parts += [*_SENTENCE.findall(text[end : match.start()]), match.group()]
+            end = match.end()
+    return parts + _SENTENCE.findall(text[end:])
 
 
 class Diacritics:
@@ -121,7 +129,7 @@ class Diacritics:
         whole = self._is_bare(words)
         parts = []
         for part in _parts(text):
-            if _ADDRESS.fullmatch(part):
+            if _ADDRESS.search(part):
                 parts.append(part)
                 continue
             own = re.findall(r"[^\W\d_]+", part)

@@ -1,5 +1,6 @@
 """The restorer that ships, on Vietnamese that is in no data set."""
 
+import time
 from pathlib import Path
 
 import pytest
@@ -58,3 +59,14 @@ def test_any_bare_letters_keep_their_length(text: str) -> None:
 
 def test_one_spelling() -> None:
     assert one_spelling("hoà thuý khoẻ quý hoàn thuỷ") == "hòa thúy khỏe quý hoàn thủy"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a" * 50_000, "a.b " * 12_000, "nuoc " * 10_000, "." * 50_000, "a@" * 25_000, "NUOC" * 12_000],
+    ids=["one word", "dots", "syllables", "marks", "addresses", "shout"],
+)
+def test_odd_texts_of_the_longest_size_take_no_minutes(text: str) -> None:
+    started = time.process_time()
+    SHIPPED.restore(text)
+    assert time.process_time() - started < 10  # a quadratic step took over 20 on one word
