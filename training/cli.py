@@ -204,10 +204,13 @@ def benchmark(
     seeds: Annotated[int, typer.Option(help="Number of seeds")] = 1,
     epochs: int = 4,
     learning_rate: float = 2e-4,
+    layer_decay: Annotated[float, typer.Option(help="Rate of a layer over that of the one above it")] = 1.0,
 ) -> None:
     """Fine-tune an encoder on a public classification set and print its test scores, one JSON line a seed."""
     from training.benchmark import BenchmarkConfig, run_benchmark
 
-    config = BenchmarkConfig(data=data, label=label, epochs=epochs, learning_rate=learning_rate)
+    config = BenchmarkConfig(
+        data=data, label=label, epochs=epochs, learning_rate=learning_rate, layer_decay=layer_decay
+    )
     for seed in range(seeds):
         typer.echo(json.dumps(run_benchmark(encoder_source, config, seed), ensure_ascii=False))
