@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from nlp_service.text import strip_diacritics
+from nlp_service.text import WORD, strip_diacritics
 
 DIACRITICS_FILE = "diacritics.npz"
 
@@ -123,7 +123,7 @@ class Diacritics:
 
     def restore(self, text: str) -> str:
         """`text` with marks where they were left out; as long as before, sentences that have theirs unchanged."""
-        words = re.findall(r"[^\W\d_]+", text)
+        words = WORD.findall(text)
         if not words:
             return text
         whole = self._is_bare(words)
@@ -132,8 +132,8 @@ class Diacritics:
             if _ADDRESS.search(part):
                 parts.append(part)
                 continue
-            own = re.findall(r"[^\W\d_]+", part)
-            bare = self._is_bare(own) if len(own) >= _FEWEST_WORDS else whole and self._is_bare(own)
+            own = WORD.findall(part)
+            bare = (whole or len(own) >= _FEWEST_WORDS) and self._is_bare(own)
             parts.append(self._restore(part) if bare else part)
         return "".join(parts)
 
@@ -178,7 +178,7 @@ class Diacritics:
         scores = np.zeros(1, np.float32)
         before = np.array([BOUNDARY], dtype=np.int64)  # last but one and last id of every path in the beam
         last = np.array([BOUNDARY], dtype=np.int64)
-        trail: list[tuple[npt.NDArray[np.int64], npt.NDArray[np.intp]]] = []
+        trail: list[tuple[Keys, npt.NDArray[np.intp]]] = []
         for ids in options:
             if len(ids) == 1 and len(scores) == 1:
                 trail.append((ids, np.zeros(1, np.intp)))

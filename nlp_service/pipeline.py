@@ -168,28 +168,25 @@ class PetitionClassifier:
 
     def read_many(self, texts: Sequence[object]) -> list[Read | PetitionError]:
         """Logits, pooled over each petition's windows and joined with the linear model's, before any decision."""
-        prepared: list[list[list[int]] | PetitionError] = []
-        wordings: list[str] = []
+        prepared: list[tuple[str, list[list[int]]] | PetitionError] = []
         for text in texts:
             try:
                 wording = self.reader.wording(check(text, self.max_chars))
-                wordings.append(wording)
-                prepared.append(self.reader.windows(wording))
+                prepared.append((wording, self.reader.windows(wording)))
             except PetitionError as error:
                 prepared.append(error)
-        flat = [window for item in prepared if not isinstance(item, PetitionError) for window in item]
+        flat = [window for item in prepared if not isinstance(item, PetitionError) for window in item[1]]
         outputs = self.encoder.run(flat) if flat else {}
         weights = {head: np.float32(self.bundle.manifest.linear.get(head, 0)) for head in HEADS}
         reads: list[Read | PetitionError] = []
-        read_as = iter(wordings)
         start = 0
         for item in prepared:
             if isinstance(item, PetitionError):
                 reads.append(item)
                 continue
-            part = slice(start, start + len(item))
-            start += len(item)
-            wording = next(read_as)
+            wording, pieces = item
+            part = slice(start, start + len(pieces))
+            start += len(pieces)
             logits = {head: pool_windows(outputs[head][part]) for head in HEADS}
             if self.linear:
                 margins = self.linear.margins(wording)
@@ -198,7 +195,7 @@ class PetitionClassifier:
                 Read(
                     logits=logits,
                     embedding=outputs["embedding"][part].mean(axis=0),
-                    windows=len(item),
+                    windows=len(pieces),
                     sign=self.lexicon.find(wording) if self.lexicon else None,
                 )
             )

@@ -19,7 +19,9 @@ CHUNK_CHARS = 1_000
 _INVISIBLE_CATEGORIES = frozenset({"Cf", "Cs", "Co", "Cn"})
 _SHOUTED_WORDS = 5
 _ASCII_PRINTABLE = re.compile(r"[ -~]*")
-_WORD = re.compile(r"[^\W\d_]+")
+WORD = re.compile(r"[^\W\d_]+")
+"""A run of letters."""
+
 _SPACES = re.compile(r"\s+")
 _SENTENCE_END = re.compile(r"[.!?;…]\s|,\s")
 
@@ -50,7 +52,7 @@ def unshout(text: str) -> str:
         return text
     run: list[re.Match[str]] = []
     shouts: list[tuple[int, int]] = []
-    for match in [*_WORD.finditer(text), None]:
+    for match in [*WORD.finditer(text), None]:
         if match and match.group().isupper():
             run.append(match)
             continue

@@ -6,7 +6,7 @@ import unicodedata
 from dataclasses import dataclass
 
 from nlp_service.diacritics import Diacritics
-from nlp_service.text import strip_diacritics
+from nlp_service.text import WORD, strip_diacritics
 
 # The law classifies a letter by its content and not by its title (Circular 05/2021/TT-TTCP, Article 6.1).
 # Line by line, so that "đơn khiếu nại" inside a sentence stays and blank lines cannot be matched in many ways.
@@ -15,7 +15,6 @@ _HEADING = re.compile(
     r"[^\S\n]*đơn\s+(khiếu nại|tố cáo|kiến nghị|đề nghị|phản ánh|phản ảnh|xin|trình bày|kêu cứu|thư|tố giác)[^\n]{0,80}(\n|$)",
     re.IGNORECASE | re.MULTILINE,
 )
-_WORD = re.compile(r"[^\W\d_]+")
 _NEIGHBOURS = {
     "a": "sq", "b": "vn", "c": "xv", "d": "sf", "e": "wr", "g": "fh", "h": "gj", "i": "uo", "k": "jl", "l": "k",
     "m": "n", "n": "bm", "o": "ip", "p": "o", "q": "wa", "r": "et", "s": "ad", "t": "ry", "u": "yi", "v": "cb",
@@ -94,7 +93,7 @@ def misread(text: str, generator: random.Random, restorer: Diacritics, rate: flo
             return match.group()
         return generator.choice(restorer.spellings(match.group()) or [match.group()])
 
-    return _WORD.sub(other, text.lower() if generator.random() < 0.5 else text)
+    return WORD.sub(other, text.lower() if generator.random() < 0.5 else text)
 
 
 def vary(text: str, generator: random.Random, copies: Copies, restorer: Diacritics | None = None) -> str:
@@ -103,7 +102,7 @@ def vary(text: str, generator: random.Random, copies: Copies, restorer: Diacriti
         text = mask_heading(text)
     if generator.random() < copies.slips:
         in_telex = generator.choice((0.0, 0.0, 0.1, 0.5))
-        text = _WORD.sub(lambda m: telex(m.group()) if generator.random() < in_telex else m.group(), text)
+        text = WORD.sub(lambda m: telex(m.group()) if generator.random() < in_telex else m.group(), text)
         text = slip(text, generator)
     draw = generator.random()
     if draw < copies.undiacritised:

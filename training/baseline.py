@@ -4,12 +4,12 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.pipeline import make_pipeline, make_union
 from sklearn.svm import LinearSVC
 
 from nlp_service.text import normalise
 from training.data import Petition
+from training.linear import features
 
 
 class Baseline:
@@ -18,10 +18,7 @@ class Baseline:
     def __init__(self, train: Sequence[Petition], heads: dict[str, tuple[str, ...]], seed: int = 13) -> None:
         texts = [normalise(petition.text) for petition in train]
         self._heads = heads
-        self._features = make_union(
-            TfidfVectorizer(ngram_range=(1, 2), min_df=2, sublinear_tf=True),
-            TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 5), min_df=3, sublinear_tf=True),
-        )
+        self._features = make_union(*features())
         matrix = self._features.fit_transform(texts)
         self._models = {
             head: make_pipeline(LinearSVC(C=0.5, class_weight="balanced", random_state=seed)).fit(

@@ -14,11 +14,10 @@ from tokenizers import Regex, Tokenizer, normalizers, pre_tokenizers
 from tokenizers.models import Unigram
 from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel
 
+from training.corpus import Span
+
 BLOCK = 32
 _BLOCK_BYTES = 18
-
-
-Span = tuple[int, int]
 
 
 @dataclass(frozen=True)

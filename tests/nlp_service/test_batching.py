@@ -53,6 +53,19 @@ async def held(batcher: Batcher[int, int], work: Work, item: int) -> "asyncio.Ta
     return task
 
 
+async def one_leaves(
+    batcher: Batcher[int, int], work: Work
+) -> "tuple[asyncio.Task[list[int | PetitionError]], asyncio.Task[list[int | PetitionError]]]":
+    """1 is held in the worker; of 2 and 3, which wait behind it, 2 leaves. Gives the callers of 1 and 3."""
+    first = await held(batcher, work, 1)
+    leaving = asyncio.create_task(batcher.submit([2]))
+    staying = asyncio.create_task(batcher.submit([3]))
+    await asyncio.sleep(0)
+    leaving.cancel()
+    await asyncio.sleep(0)
+    return first, staying
+
+
 async def test_everyone_gets_his_own_answers_in_order() -> None:
     work = Work()
     async with running(work) as batcher:
@@ -129,12 +142,7 @@ async def test_closing_answers_what_was_accepted_and_refuses_the_rest() -> None:
 async def test_a_caller_who_leaves_disturbs_nobody() -> None:
     work = Work()
     async with running(work) as batcher:
-        first = await held(batcher, work, 1)
-        leaving = asyncio.create_task(batcher.submit([2]))
-        staying = asyncio.create_task(batcher.submit([3]))
-        await asyncio.sleep(0)
-        leaving.cancel()
-        await asyncio.sleep(0)
+        first, staying = await one_leaves(batcher, work)
         work.gate.set()
         assert (await first, await staying) == ([2], [6])
     assert [2] not in work.batches and all(2 not in batch for batch in work.batches)
@@ -325,12 +333,7 @@ async def test_the_event_loop_runs_on_while_the_model_works() -> None:
 async def test_closing_answers_those_who_wait_behind_one_who_left() -> None:
     work = Work()
     async with running(work, max_batch=1) as batcher:
-        first = await held(batcher, work, 1)
-        leaving = asyncio.create_task(batcher.submit([2]))
-        staying = asyncio.create_task(batcher.submit([3]))
-        await asyncio.sleep(0)
-        leaving.cancel()
-        await asyncio.sleep(0)
+        first, staying = await one_leaves(batcher, work)
         closing = asyncio.create_task(batcher.close())
         work.gate.set()
         await closing

@@ -78,6 +78,23 @@ def sentences(count: int) -> list[str]:
     return [rows[i * 7 % len(rows)] for i in range(count)]
 
 
+def tiny_roberta(vocabulary: int, **changes: Any) -> RobertaConfig:
+    """PhoBERT's shape, two layers of 32."""
+    return RobertaConfig(
+        vocab_size=vocabulary,
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=64,
+        max_position_embeddings=258,
+        type_vocab_size=1,
+        pad_token_id=1,
+        bos_token_id=0,
+        eos_token_id=2,
+        **changes,
+    )
+
+
 def make_petitions(count: int, start: int = 0) -> list[Petition]:
     """Petitions that take the stories by turns; one in six names a second category, one in seven is a titled letter."""
     petitions = []
@@ -160,19 +177,7 @@ def encoder_dir(tmp_path_factory: pytest.TempPathFactory, segmented: list[str]) 
     directory = tmp_path_factory.mktemp("encoder")
     learn(segmented, VOCABULARY, directory)
     torch.manual_seed(1)
-    config = RobertaConfig(
-        vocab_size=PhobertTokens.load(directory).size,
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        intermediate_size=64,
-        max_position_embeddings=258,
-        type_vocab_size=1,
-        pad_token_id=1,
-        bos_token_id=0,
-        eos_token_id=2,
-        initializer_range=0.2,
-    )
+    config = tiny_roberta(PhobertTokens.load(directory).size, initializer_range=0.2)
     save_encoder(RobertaModel(config, add_pooling_layer=False), directory, directory)
     return directory
 

@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from transformers import PhobertTokenizer, RobertaConfig, RobertaForMaskedLM
+from transformers import PhobertTokenizer, RobertaForMaskedLM
 
 from nlp_service.encoder import FLOAT_FILE, OnnxEncoder, Runtime
 from nlp_service.pipeline import PetitionClassifier
 from nlp_service.segment import UndertheseaSegmenter
 from nlp_service.tokens import CODES_FILE, VOCABULARY_FILE, PhobertTokens
-from tests.training.conftest import TAXONOMY_FILE, make_petitions, sentences
+from tests.training.conftest import TAXONOMY_FILE, make_petitions, sentences, tiny_roberta
 from training import export
 from training.data import write_petitions
 from training.fit import FitConfig, fit, load_run
@@ -36,20 +36,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory, segmented: list[str]) -
     lines = [*learnt[::2], *filler, *learnt[1::2]]
     (directory / VOCABULARY_FILE).write_text("".join(line + "\n" for line in lines), encoding="utf-8")
     torch.manual_seed(2)
-    config = RobertaConfig(
-        vocab_size=64_001,
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        intermediate_size=64,
-        max_position_embeddings=258,
-        type_vocab_size=1,
-        pad_token_id=1,
-        bos_token_id=0,
-        eos_token_id=2,
-        initializer_range=0.1,
-        tokenizer_class="PhobertTokenizer",
-    )
+    config = tiny_roberta(64_001, initializer_range=0.1, tokenizer_class="PhobertTokenizer")
     RobertaForMaskedLM(config).save_pretrained(directory)
     assert (directory / "model.safetensors").is_file()
     return directory
