@@ -22,6 +22,7 @@ class PhobertTokens:
     def __init__(self, tokenizer: Tokenizer, known: int) -> None:
         self._tokenizer = tokenizer
         self._known = known
+        self.mask = known
         self.size = known + 1
 
     @classmethod

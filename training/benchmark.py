@@ -23,6 +23,7 @@ from training.batches import batches, linear
 from training.corpus import segment_all
 from training.model import PetitionModel, load_encoder, parameter_groups, resolve_encoder
 from training.pooling import pad
+from training.precision import autocast
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +84,9 @@ def run_benchmark(encoder: str, config: BenchmarkConfig, seed: int, processes: i
             for group in optimiser.param_groups:
                 group["lr"] = group["initial_lr"] * linear(step / steps, 0.1)
             matrix, mask = pad([ids["train"][i] for i in batch])
-            loss = functional.cross_entropy(model(matrix, mask)[0], torch.tensor([truth["train"][i] for i in batch]))
+            with autocast():
+                logits = model(matrix, mask)[0].float()
+            loss = functional.cross_entropy(logits, torch.tensor([truth["train"][i] for i in batch]))
             optimiser.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

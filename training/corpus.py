@@ -1,6 +1,7 @@
 """Unlabelled lines for the encoder: sampled from text files, read by the teacher as they are, by the student roughed up."""
 
 import io
+import json
 import random
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +20,7 @@ from training.augment import slip, telex
 
 Span = tuple[int, int]
 
+_SENTENCE_END = re.compile(r"(?<=[.!?…;])\s+|\n+")
 _UNIT = re.compile(r"\w+|[^\w\s]")
 
 
@@ -98,6 +100,21 @@ def sample(sources: list[Source], root: Path, max_words: int, long_share: float,
         drawn += chosen
     generator.shuffle(drawn)
     return drawn
+
+
+def petition_lines(path: Path, most_words: int = 100) -> list[str]:
+    """The texts of a JSONL of petitions as lines: whole where they are short, long ones in runs of sentences."""
+    lines = []
+    for row in path.read_text(encoding="utf-8").splitlines():
+        run: list[str] = []
+        for sentence in _SENTENCE_END.split(json.loads(row)["text"]):
+            words = sentence.split()[:most_words]
+            if len(run) + len(words) > most_words:
+                lines.append(" ".join(run))
+                run = []
+            run += words
+        lines.append(" ".join(run))
+    return [line for line in lines if len(line.split()) >= 3]
 
 
 def units(text: str) -> list[Span]:

@@ -28,9 +28,10 @@ from nlp_service.text import normalise, strip_diacritics
 from nlp_service.tokens import BOS, CODES_FILE, EOS, PAD, VOCABULARY_FILE, PhobertTokens
 from training import checkpoint
 from training.batches import batches, one_cycle
-from training.corpus import Noise, Reading, Source, Span, readings, roughen, sample, segment_all, units
+from training.corpus import Noise, Reading, Source, Span, petition_lines, readings, roughen, sample, segment_all, units
 from training.model import load_encoder
 from training.pooling import mean_pool, pad
+from training.precision import autocast
 from training.teacher import Readings, Teacher, load_teacher
 from training.vocabulary import SPECIAL_IDS, learn, read_pieces, transfer_embeddings
 
@@ -45,6 +46,9 @@ class EncoderConfig:
         start: an encoder to go on from; without one the student begins as every second layer of the teacher.
         diacritics: the restorer's file, for the share of lines that the student reads with guessed marks.
         noise: how lines are roughed up for the student.
+        petitions: labelled petitions (JSONL) whose texts are read beside the sources; the training split only.
+        masked_lines: share of lines in which the student sees some words as `<mask>`; the teacher reads them all.
+        masked_words: share of the words of such a line.
         word_weight: of the loss of words beside that of lines.
         held_out: first lines of the sample, kept to measure on.
         vocabulary_lines: further lines that only teach the vocabulary.
@@ -61,7 +65,10 @@ class EncoderConfig:
     layers: int = 6
     max_words: int = 28
     long_share: float = 0.15
+    petitions: str | None = None
     noise: Noise = field(default_factory=Noise)
+    masked_lines: float = 0.0
+    masked_words: float = 0.15
     epochs: int = 1
     batch_size: int = 64
     learning_rate: float = 4e-4
@@ -113,6 +120,13 @@ def distil(config: EncoderConfig, work: Path, output: Path) -> dict[str, Any]:
     targets = _teacher_readings(teacher, lines, work)
     log.info("the student's reading of %d lines", len(lines))
     lessons = [_lesson(reading, tokens, config.max_positions) for reading in _student_readings(config, lines)]
+    hidden = random.Random(config.seed)
+    lessons = [
+        masked(lesson, tokens.mask, config.masked_words, hidden)
+        if index >= config.held_out and hidden.random() < config.masked_lines
+        else lesson
+        for index, lesson in enumerate(lessons)
+    ]
     student = load_encoder(Path(config.start), 0.0) if config.start else _new_student(config, teacher, work)
     log.info("student: %.1f million parameters", sum(p.numel() for p in student.parameters()) / 1e6)
     held = lines[: config.held_out]
@@ -166,6 +180,9 @@ def _corpus(config: EncoderConfig, work: Path) -> list[str]:
     if not path.exists():
         log.info("sampling the corpus")
         drawn = sample(config.sources, Path(config.corpus_root), config.max_words, config.long_share, config.seed)
+        if config.petitions:
+            drawn += petition_lines(Path(config.petitions))
+            random.Random(config.seed).shuffle(drawn)
         scratch = path.with_suffix(".tmp")
         scratch.write_text("".join(normalise(line) + "\n" for line in drawn), encoding="utf-8")
         scratch.rename(path)
@@ -225,6 +242,13 @@ def _lesson(reading: Reading, tokens: PhobertTokens, max_positions: int) -> Less
     owners = [index for index, word in enumerate(pieces) for _ in word][: len(body)]
     known = reading.units[: owners[-1] + 1] if reading.units and owners else []
     return Lesson([BOS, *body, EOS], owners, known)
+
+
+def masked(lesson: Lesson, mask: int, share: float, generator: random.Random) -> Lesson:
+    """Some words hidden, every piece of them: what they mean in the teacher's reading has to be told from the rest."""
+    chosen = {word for word in set(lesson.owners) if generator.random() < share}
+    body = [mask if owner in chosen else piece for piece, owner in zip(lesson.ids[1:-1], lesson.owners, strict=True)]
+    return Lesson([BOS, *body, EOS], lesson.owners, lesson.words)
 
 
 def _new_student(config: EncoderConfig, teacher: Teacher, work: Path) -> RobertaModel:
@@ -366,7 +390,8 @@ def _train(
         for group in optimiser.param_groups:
             group["lr"] = config.learning_rate * one_cycle(step / len(schedule), config.warmup)
         matrix, mask = pad([lessons[i].ids for i in batch])
-        hidden = student(input_ids=matrix, attention_mask=mask).last_hidden_state
+        with autocast():
+            hidden = student(input_ids=matrix, attention_mask=mask).last_hidden_state.float()
         words = word_loss(hidden, batch)
         expected = torch.from_numpy(targets.sentences[batch].astype(np.float32))
         loss = _loss(mean_pool(hidden, mask), expected, config) + config.word_weight * words

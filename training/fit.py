@@ -35,6 +35,7 @@ from training.data import Petition, digest, read_petitions
 from training.linear import fit_linear
 from training.model import PetitionModel, load_encoder, parameter_groups, resolve_encoder
 from training.pooling import pad
+from training.precision import autocast
 
 log = logging.getLogger(__name__)
 
@@ -245,7 +246,8 @@ def _train(
             rate = linear(step / steps, config.warmup)
             for group in optimiser.param_groups:
                 group["lr"] = group["initial_lr"] * rate
-            logits = pooled_logits(model, batch, list(labels))
+            with autocast():
+                logits = {head: row.float() for head, row in pooled_logits(model, batch, list(labels)).items()}
             targets = _targets(batch, labels, config.secondary_weight)
             loss = torch.zeros(())
             for head in labels:

@@ -15,6 +15,7 @@ from tokenizers.models import Unigram
 from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel
 
 from training.corpus import Span
+from training.precision import autocast
 
 BLOCK = 32
 _BLOCK_BYTES = 18
@@ -83,7 +84,8 @@ class Teacher:
             for row, i in enumerate(chosen):
                 batch[row, : len(ids[i])] = torch.tensor(ids[i])
             mask = (torch.arange(longest) < torch.tensor([[len(ids[i])] for i in chosen])).long()
-            hidden = self.model(input_ids=batch, attention_mask=mask).last_hidden_state
+            with autocast():
+                hidden = self.model(input_ids=batch, attention_mask=mask).last_hidden_state.float()
             weight = mask.unsqueeze(-1).float()
             pooled = torch.nn.functional.normalize((hidden * weight).sum(1) / weight.sum(1), dim=1)
             sentences[chosen] = pooled.numpy().astype(np.float16)

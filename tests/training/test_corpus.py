@@ -1,3 +1,4 @@
+import json
 import random
 from collections import Counter
 from pathlib import Path
@@ -8,7 +9,18 @@ import zstandard
 from nlp_service.segment import UndertheseaSegmenter
 from nlp_service.text import strip_diacritics
 from tests.training.conftest import sentences
-from training.corpus import Noise, Source, align, read_lines, readings, roughen, sample, segment_all, units
+from training.corpus import (
+    Noise,
+    Source,
+    align,
+    petition_lines,
+    read_lines,
+    readings,
+    roughen,
+    sample,
+    segment_all,
+    units,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # fork, from Python 3.12 on
 
@@ -89,3 +101,15 @@ def test_words_that_do_not_add_up_have_no_units() -> None:
     assert align(["2.0", "00"], ["2", ".", "000"]) == [(0, 3), (2, 3)]
     assert align([], []) == []
     assert align(["", "rác"], ["rác"]) is None
+
+
+def test_petitions_become_lines_whole_where_short_and_cut_at_sentences_where_long(tmp_path: Path) -> None:
+    long = " ".join(f"Câu thứ {number} nói về con đường hỏng." for number in range(30))
+    texts = ["Đèn đường hỏng.\nMong sửa sớm.", long, "a b", "từ " * 250]
+    path = tmp_path / "petitions.jsonl"
+    path.write_text("\n".join(json.dumps({"text": text}) for text in texts), encoding="utf-8")
+    lines = petition_lines(path, most_words=100)
+    assert lines[0] == "Đèn đường hỏng. Mong sửa sớm."
+    assert all(3 <= len(line.split()) <= 100 for line in lines)
+    assert " ".join(lines[1:4]) == long and all(line.endswith("hỏng.") for line in lines[1:4])
+    assert len(lines) == 5 and len(lines[4].split()) == 100

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import random
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +19,7 @@ from tests.training.conftest import sentences
 from tests.training.e5s1 import TinyE5
 from training import distil as distil_module
 from training.corpus import Source
-from training.distil import EncoderConfig, Lesson, WordLoss, distil
+from training.distil import EncoderConfig, Lesson, WordLoss, distil, masked
 from training.model import load_encoder, resolve_encoder
 from training.pooling import mean_pool, pad
 from training.teacher import load_teacher
@@ -295,3 +296,23 @@ def test_config_reads_as_its_toml_says(config: EncoderConfig) -> None:
     for wrong in ({"layer": 3}, {"layers": "many"}, {"noise": {"slip": 0.1}}):
         with pytest.raises(ValidationError, match=next(iter(wrong))):
             reader.validate_python({**values, **wrong})
+
+
+def test_masked_words_are_hidden_whole_and_keep_their_place() -> None:
+    lesson = Lesson([0, 10, 11, 12, 13, 14, 2], [0, 1, 1, 1, 2], [(0, 1), (1, 3), (3, 4)])
+    generator = random.Random(1)
+    seen = [masked(lesson, 99, 0.4, generator) for _ in range(200)]
+    assert {tuple(hidden.ids[2:5]) for hidden in seen} == {(11, 12, 13), (99, 99, 99)}
+    assert all((hidden.ids[0], hidden.ids[-1]) == (0, 2) for hidden in seen)
+    assert all((hidden.owners, hidden.words) == (lesson.owners, lesson.words) for hidden in seen)
+    assert 0.3 < sum(hidden.ids[1] == 99 for hidden in seen) / 200 < 0.5
+
+
+def test_masked_lines_and_petitions_are_part_of_a_run(tmp_path: Path, config: EncoderConfig) -> None:
+    petitions = tmp_path / "train.jsonl"
+    petitions.write_text(json.dumps({"text": "Xã cho dân biết bao giờ sửa cây cầu này."}), encoding="utf-8")
+    changed = dataclasses.replace(config, petitions=str(petitions), masked_lines=1.0, epochs=1)
+    report = distil(changed, tmp_path / "work", tmp_path / "out")
+    lines = (tmp_path / "work" / "lines.txt").read_text(encoding="utf-8")
+    assert "Xã cho dân biết bao giờ sửa cây cầu này." in lines.split("\n")
+    assert report["lines"] == 305
