@@ -17,10 +17,16 @@ class ErrorKind(StrEnum):
     BATCH_TOO_LARGE = "batch_too_large"
     QUEUE_FULL = "queue_full"
     SHUTTING_DOWN = "shutting_down"
+    RATE_LIMITED = "rate_limited"
+    UNAUTHENTICATED = "unauthenticated"
+    FORBIDDEN = "forbidden"
+    CONFLICT = "conflict"
     NOT_FOUND = "not_found"
     METHOD_NOT_ALLOWED = "method_not_allowed"
     INVALID_MODEL = "invalid_model"
     INVALID_TAXONOMY = "invalid_taxonomy"
+    INVALID_RULES = "invalid_rules"
+    INVALID_STORE = "invalid_store"
     INVALID_FILE = "invalid_file"
     MISSING_EXTRA = "missing_extra"
     CLASSIFICATION_FAILED = "classification_failed"
@@ -35,10 +41,16 @@ HTTP_STATUS: dict[ErrorKind, int] = {
     ErrorKind.BATCH_TOO_LARGE: 413,
     ErrorKind.QUEUE_FULL: 429,
     ErrorKind.SHUTTING_DOWN: 503,
+    ErrorKind.RATE_LIMITED: 429,
+    ErrorKind.UNAUTHENTICATED: 401,
+    ErrorKind.FORBIDDEN: 403,
+    ErrorKind.CONFLICT: 409,
     ErrorKind.NOT_FOUND: 404,
     ErrorKind.METHOD_NOT_ALLOWED: 405,
     ErrorKind.INVALID_MODEL: 500,
     ErrorKind.INVALID_TAXONOMY: 500,
+    ErrorKind.INVALID_RULES: 500,
+    ErrorKind.INVALID_STORE: 503,
     ErrorKind.INVALID_FILE: 422,
     ErrorKind.MISSING_EXTRA: 501,
     ErrorKind.CLASSIFICATION_FAILED: 500,

@@ -35,3 +35,9 @@ class Metrics:
         )
         self.queue_depth = Gauge("petitions_queue_depth", "Petitions waiting", registry=self.registry)
         self.model = Info("petitions_model", "Model that answers", registry=self.registry)
+        self.alerts = Counter(
+            "petitions_alerts_total", "Attempts to deliver an emergency alert", ["outcome"], registry=self.registry
+        )
+        self.alerts_undelivered = Gauge(
+            "petitions_alerts_undelivered", "Emergency alerts not delivered yet, or given up", registry=self.registry
+        )

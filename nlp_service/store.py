@@ -1,0 +1,344 @@
+"""Where petitions are kept: one schema for SQLite (a file, the default) and PostgreSQL (by URL).
+
+Times are aware and in UTC. What a petition is now (category, body, status, due date) stands on its row; how it came to that
+is in `predictions`, `routings`, `decisions` and the audit log, to which rows are only ever added.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Connection,
+    DateTime,
+    Dialect,
+    Engine,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+    create_engine,
+    event,
+    text,
+)
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+
+from nlp_service.errors import ErrorKind, PetitionError
+
+BUSY_TIMEOUT_S = 30
+"""How long a writer waits for another one on SQLite before it gives up."""
+
+Id = BigInteger().with_variant(Integer, "sqlite")
+"""SQLite numbers rows by itself only where the key is an INTEGER."""
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware time, kept in UTC. SQLite has no zones: there it is stored without and read as UTC."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Refuses a time without a zone: nobody could say what it means."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a time without a zone cannot be stored")
+        return value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Aware, in UTC."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+def _petition_id(**options: Any) -> Column[int]:
+    return Column("petition_id", Id, ForeignKey("petitions.id", ondelete="CASCADE"), nullable=False, **options)
+
+
+petitions = Table(
+    "petitions",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("external_id", String(200), unique=True),
+    Column("text", Text, nullable=False),
+    Column("folded", Text, nullable=False),  # lower case, no marks: what full-text search looks through
+    Column("text_sha256", String(64), nullable=False, index=True),
+    Column("received_at", UtcDateTime, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("updated_at", UtcDateTime, nullable=False),
+    Column("channel", String(50), nullable=False),
+    Column("commune_given", String(200)),
+    Column("commune_code", String(10), index=True),
+    Column("place", JSON, nullable=False),
+    Column("location", JSON),  # where the matter is, as the sender gave it: lat, long, address, media_url
+    Column("flags", JSON, nullable=False),
+    Column("category", String(50), nullable=False, index=True),
+    Column("urgency", String(20), nullable=False),
+    Column("petition_type", String(20), nullable=False),
+    Column("zone", String(10), nullable=False),  # auto, suggest, human
+    Column("emergency", Boolean, nullable=False),
+    Column("restricted", Boolean, nullable=False),
+    Column("lead_body", String(50), nullable=False),
+    Column("status", String(20), nullable=False),
+    Column("due_at", UtcDateTime, nullable=False),
+    Column("repeat_of", Id),  # the earliest petition with the same words, or of the same sender about the same category
+    Column(
+        "version", Integer, nullable=False, default=1
+    ),  # grows with every change: two clerks never overwrite each other
+    Column("masked_at", UtcDateTime),
+    # The one order of every list: emergencies first, then the newest.
+    Index("ix_petitions_order", "emergency", "received_at", "id"),
+    Index("ix_petitions_due", "status", "due_at"),
+)
+
+senders = Table(
+    "senders",
+    metadata,
+    _petition_id(primary_key=True),
+    Column("name", String(200)),
+    Column("phone", String(50)),
+    Column("email", String(200)),
+    Column("address", String(500)),
+    Column("citizen_id", String(20)),
+    Column("fingerprint", String(64), index=True),  # of phone, e-mail or citizen id: finds repeats without showing them
+)
+
+predictions = Table(
+    "predictions",
+    metadata,
+    Column("id", Id, primary_key=True),
+    _petition_id(index=True),
+    Column("at", UtcDateTime, nullable=False),
+    Column("model_version", String(100), nullable=False),
+    Column("taxonomy_version", String(50), nullable=False),
+    Column("category", String(50), nullable=False),
+    Column("category_probability", Float, nullable=False),
+    Column("result", JSON, nullable=False),
+    UniqueConstraint("petition_id", "model_version"),
+)
+
+routings = Table(
+    "routings",
+    metadata,
+    Column("id", Id, primary_key=True),
+    _petition_id(index=True),
+    Column("at", UtcDateTime, nullable=False),
+    Column("lead", String(50), nullable=False),
+    Column("commune_unit", String(50)),
+    Column("rule", String(100), nullable=False),
+    Column("rules_version", String(100), nullable=False),
+    Column("result", JSON, nullable=False),  # supporting bodies, advice, trace, deadlines with their basis
+)
+
+assignments = Table(
+    "assignments",
+    metadata,
+    _petition_id(primary_key=True),
+    Column("body", String(50), primary_key=True),
+    Column("role", String(10), nullable=False),  # lead, commune, support: of the newest routing
+    Index("ix_assignments_body", "body", "petition_id"),
+)
+
+decisions = Table(
+    "decisions",
+    metadata,
+    Column("id", Id, primary_key=True),
+    _petition_id(index=True),
+    Column("at", UtcDateTime, nullable=False),
+    Column("actor", String(100), nullable=False),
+    Column("field", String(30), nullable=False),
+    Column("old", String(100)),
+    Column("new", String(100), nullable=False),
+    Column("reason", Text),
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("seq", Id, primary_key=True, autoincrement=False),
+    Column("at", String(40), nullable=False),  # as it was hashed, to the letter
+    Column("actor", String(100), nullable=False),
+    Column("action", String(50), nullable=False),
+    Column("subject", String(100), nullable=False, index=True),
+    Column("payload", Text, nullable=False),
+    Column("previous", String(64), nullable=False),
+    Column("hash", String(64), nullable=False),
+)
+
+audit_head = Table(
+    "audit_head",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("seq", Id, nullable=False),
+    Column("hash", String(64), nullable=False),
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("name", String(100), nullable=False, unique=True),
+    Column("prefix", String(20), nullable=False, unique=True),
+    Column("secret_sha256", String(64), nullable=False),
+    Column("role", String(20), nullable=False),
+    Column("bodies", JSON, nullable=False),
+    Column("communes", JSON, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("expires_at", UtcDateTime),
+    Column("last_used_at", UtcDateTime),
+    Column("revoked_at", UtcDateTime),
+)
+
+idempotency = Table(
+    "idempotency",
+    metadata,
+    Column("actor", String(100), primary_key=True),
+    Column("key", String(200), primary_key=True),
+    Column("request_sha256", String(64), nullable=False),
+    Column("response", JSON, nullable=False),
+    Column("at", UtcDateTime, nullable=False, index=True),
+)
+
+alerts = Table(
+    "alerts",
+    metadata,
+    Column("id", Id, primary_key=True),
+    _petition_id(index=True),
+    Column("payload", JSON, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("attempts", Integer, nullable=False, default=0),
+    Column("next_attempt_at", UtcDateTime, index=True),  # null when it is delivered or given up
+    Column("delivered_at", UtcDateTime),
+    Column("last_error", String(200)),
+)
+
+deletions = Table(
+    "deletions",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("petition_id", Id, nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+    Column("actor", String(100), nullable=False),
+    Column("mode", String(10), nullable=False),  # masked, deleted
+    Column("reason", String(200), nullable=False),
+    Column("received_at", UtcDateTime, nullable=False),
+    Column("text_sha256", String(64), nullable=False),
+)
+
+
+def open_store(url: str) -> Engine:
+    """An engine for `sqlite:///file.db`, `sqlite://` (memory) or `postgresql://…`; the schema is not touched.
+
+    Raises:
+        PetitionError: INVALID_STORE if the URL is not one of these, MISSING_EXTRA if PostgreSQL's driver is not installed.
+    """
+    try:
+        parsed = make_url(url)
+        if parsed.drivername in ("postgres", "postgresql"):
+            parsed = parsed.set(drivername="postgresql+psycopg")
+        if parsed.get_backend_name() not in ("sqlite", "postgresql"):
+            raise ArgumentError(f"'{parsed.drivername}' is neither sqlite nor postgresql")
+        if parsed.get_backend_name() == "postgresql":
+            return create_engine(parsed, pool_pre_ping=True, pool_size=10, max_overflow=10)
+        engine = create_engine(parsed, connect_args={"timeout": BUSY_TIMEOUT_S, "check_same_thread": False})
+        _prepare_sqlite(engine)
+    except (ArgumentError, NoSuchModuleError) as error:
+        raise PetitionError(
+            ErrorKind.INVALID_STORE,
+            f"PETITIONS_STORE is not a database URL ({type(error).__name__}); use sqlite:///petitions.db or postgresql://user@host/name",
+        ) from error
+    except ModuleNotFoundError as error:
+        raise PetitionError(
+            ErrorKind.MISSING_EXTRA, "PostgreSQL's driver is not installed; run: pip install 'petitions[postgres]'"
+        ) from error
+    return engine
+
+
+def _prepare_sqlite(engine: Engine) -> None:
+    file = engine.url.database
+    if file and file != ":memory:":
+        path = Path(file)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Petitions are personal data: nobody else on the machine reads the file.
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+
+    @event.listens_for(engine, "connect")
+    def on_connect(connection: Any, record: Any) -> None:
+        connection.isolation_level = None  # the driver must not begin transactions by itself: see on_begin
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA journal_mode=WAL")
+        cursor.execute("PRAGMA synchronous=FULL")  # what was answered is on the disk
+        cursor.execute("PRAGMA foreign_keys=ON")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def on_begin(connection: Connection) -> None:
+        # A transaction that reads first and writes later would fail when another wrote in between.
+        writing = connection.get_execution_options().get("writing", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
+
+
+@contextmanager
+def writing(engine: Engine) -> Iterator[Connection]:
+    """One transaction that writes: committed at the end, rolled back on an error."""
+    with engine.connect().execution_options(writing=True) as connection, connection.begin():
+        yield connection
+
+
+def reach(engine: Engine) -> None:
+    """Raises SQLAlchemyError when the database does not answer."""
+    with engine.connect() as connection:
+        connection.execute(text("SELECT 1"))
+
+
+def upgrade(engine: Engine) -> None:
+    """Bring the schema to this version (Alembic); does nothing when it is there already.
+
+    Raises:
+        PetitionError: INVALID_STORE when the database cannot be reached or its schema is of a newer version.
+    """
+    from alembic import command
+    from alembic.config import Config
+    from alembic.util import CommandError
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    try:
+        with writing(engine) as connection:
+            if connection.dialect.name == "postgresql":
+                # Two services that start together must not both create the tables.
+                connection.execute(text("SELECT pg_advisory_xact_lock(7217)"))
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+    except (SQLAlchemyError, CommandError) as error:
+        raise PetitionError(
+            ErrorKind.INVALID_STORE,
+            f"the store at {engine.url.render_as_string(hide_password=True)} cannot be opened ({type(error).__name__}); "
+            "check PETITIONS_STORE, that the database runs, and that this program is not older than its schema",
+        ) from error
