@@ -6,32 +6,40 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import Body, FastAPI, Request
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, RedirectResponse, Response
 from fastapi.staticfiles import StaticFiles
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel, ConfigDict, Field
-from starlette.exceptions import HTTPException
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from nlp_service import __version__
+from nlp_service.alerts import Dispatcher, Webhook, undelivered
+from nlp_service.api_access import Classifier, Gate
+from nlp_service.api_errors import ERRORS, ErrorBody, ErrorOut, add_errors
+from nlp_service.api_petitions import add_petitions
 from nlp_service.batching import Batcher
+from nlp_service.casework import Casework
 from nlp_service.errors import ErrorKind, PetitionError
+from nlp_service.intake import Intake
 from nlp_service.metrics import Metrics
+from nlp_service.open311 import add_open311
 from nlp_service.pipeline import Classification, PetitionClassifier
 from nlp_service.settings import Settings
+from nlp_service.store import open_store, reach, upgrade
 from nlp_service.text import check
+from nlp_service.triage import load_rules
 
 log = logging.getLogger(__name__)
 
 MODEL_BATCH = 32
 """Petitions read together: enough to keep the cores busy, few enough that a lone request behind them waits little."""
-
-RETRY_AFTER_S = 1
 
 
 class PetitionIn(BaseModel):
@@ -88,20 +96,6 @@ class ResultOut(BaseModel):
     model_config = ConfigDict(protected_namespaces=())
 
 
-class ErrorBody(BaseModel):
-    """What went wrong: a kind for programs, a sentence for people."""
-
-    kind: ErrorKind
-    message: str
-    detail: dict[str, Any]
-
-
-class ErrorOut(BaseModel):
-    """The one error shape."""
-
-    error: ErrorBody
-
-
 class BatchItemOut(BaseModel):
     """Either `result` or `error`, with the sender's id."""
 
@@ -114,18 +108,6 @@ class BatchOut(BaseModel):
     """Results in the order of the request."""
 
     results: list[BatchItemOut]
-
-
-_ERRORS: dict[int | str, dict[str, Any]] = {
-    status: {"model": ErrorOut, "description": description}
-    for status, description in (
-        (413, "Text, batch or body over its limit"),
-        (422, "Empty or malformed input"),
-        (429, "Queue full; see Retry-After"),
-        (500, "Reading failed"),
-        (503, "Not ready, or stopping"),
-    )
-}
 
 
 def create_app(settings: Settings, classifier: PetitionClassifier | None = None) -> FastAPI:
@@ -148,17 +130,31 @@ def create_app(settings: Settings, classifier: PetitionClassifier | None = None)
         )
         manifest = loaded.bundle.manifest
         metrics.model.info({"version": manifest.version, "runtime": loaded.encoder.name})
+        rules = await asyncio.to_thread(load_rules, settings.rules, loaded.bundle.taxonomy)
+        engine = open_store(settings.store)
+        await asyncio.to_thread(upgrade, engine)
+        dispatcher = _dispatcher(engine, settings, metrics)
         batcher: Batcher[str, Classification | PetitionError] = Batcher(
             loaded.classify_many, settings.max_queue, MODEL_BATCH, metrics.batch_size.observe
         )
         metrics.queue_depth.set_function(lambda: batcher.depth)
         batcher.start()
-        app.state.classifier, app.state.batcher = loaded, batcher
-        log.info("ready: model %s on %s", manifest.version, loaded.encoder.name)
+        state = app.state
+        state.classifier, state.batcher, state.rules, state.engine = loaded, batcher, rules, engine
+        state.gate = Gate(settings.rate_per_minute)
+        state.casework = Casework(engine)
+        state.intake = Intake(engine, rules, on_alert=dispatcher.wake if dispatcher else lambda: None)
+        state.classify = partial(_classify, app, settings, metrics)
+        if dispatcher:
+            dispatcher.start()
+        log.info("ready: model %s on %s, rules %s", manifest.version, loaded.encoder.name, rules.version)
         try:
             yield
         finally:
             await batcher.close()
+            if dispatcher:
+                await asyncio.to_thread(dispatcher.stop)
+            engine.dispose()
             log.info("stopped: all accepted petitions were answered")
 
     app = FastAPI(
@@ -171,39 +167,57 @@ def create_app(settings: Settings, classifier: PetitionClassifier | None = None)
     )
     app.add_middleware(_Measure, metrics=metrics)
     app.add_middleware(_BodyLimit, limit=settings.max_body_bytes)
-    _add_errors(app, metrics)
+    add_errors(app, metrics)
     _add_classify(app, settings, metrics)
+    add_petitions(app, settings.max_batch)
+    add_open311(app)
     _add_operations(app, metrics)
     _add_console(app)
     return app
 
 
-def _add_classify(app: FastAPI, settings: Settings, metrics: Metrics) -> None:
-    async def answer(app: FastAPI, texts: Sequence[object]) -> list[Classification | PetitionError]:
-        """Answers in order; what cannot be read never takes a place in the queue."""
-        answers: list[Classification | PetitionError | None] = []
-        readable: list[str] = []
-        for text in texts:
-            try:
-                readable.append(check(text, settings.max_chars))
-                answers.append(None)
-            except PetitionError as error:
-                answers.append(error)
-        batcher: Batcher[str, Classification | PetitionError] = app.state.batcher
-        read = iter(await batcher.submit(readable) if readable else [])
-        complete = [next(read) if item is None else item for item in answers]
-        for item in complete:
-            if isinstance(item, Classification):
-                decision = item.decision
-                metrics.classified.labels(
-                    decision.category.id, decision.urgency.id, decision.petition_type.id, decision.decision
-                ).inc()
-        return complete
+def _dispatcher(engine: Engine, settings: Settings, metrics: Metrics) -> Dispatcher | None:
+    metrics.alerts_undelivered.set_function(lambda: undelivered(engine))
+    if settings.alert_url is None:
+        return None
+    if settings.alert_secret is None:
+        raise PetitionError(
+            ErrorKind.INVALID_REQUEST,
+            "PETITIONS_ALERT_URL is set without PETITIONS_ALERT_SECRET; set both: alerts are signed",
+        )
+    webhook = Webhook(settings.alert_url, settings.alert_secret.get_secret_value())
+    return Dispatcher(engine, webhook, count=lambda outcome: metrics.alerts.labels(outcome).inc())
 
-    @app.post("/v1/classify", operation_id="classify", tags=["classify"], responses=_ERRORS)
-    async def classify(request: Request, petition: Annotated[PetitionIn, Body()]) -> ResultOut:
+
+async def _classify(
+    app: FastAPI, settings: Settings, metrics: Metrics, texts: Sequence[object]
+) -> list[Classification | PetitionError]:
+    """Answers in order; what cannot be read never takes a place in the queue."""
+    answers: list[Classification | PetitionError | None] = []
+    readable: list[str] = []
+    for text in texts:
+        try:
+            readable.append(check(text, settings.max_chars))
+            answers.append(None)
+        except PetitionError as error:
+            answers.append(error)
+    batcher: Batcher[str, Classification | PetitionError] = app.state.batcher
+    read = iter(await batcher.submit(readable) if readable else [])
+    complete = [next(read) if item is None else item for item in answers]
+    for item in complete:
+        if isinstance(item, Classification):
+            decision = item.decision
+            metrics.classified.labels(
+                decision.category.id, decision.urgency.id, decision.petition_type.id, decision.decision
+            ).inc()
+    return complete
+
+
+def _add_classify(app: FastAPI, settings: Settings, metrics: Metrics) -> None:
+    @app.post("/v1/classify", operation_id="classify", tags=["classify"], responses=ERRORS)
+    async def classify(request: Request, principal: Classifier, petition: Annotated[PetitionIn, Body()]) -> ResultOut:
         """Classify one petition."""
-        result = (await answer(request.app, [petition.text]))[0]
+        result = (await request.app.state.classify([petition.text]))[0]
         if isinstance(result, PetitionError):
             raise result
         return ResultOut.model_validate(result.as_dict())
@@ -212,11 +226,11 @@ def _add_classify(app: FastAPI, settings: Settings, metrics: Metrics) -> None:
         "/v1/classify/batch",
         operation_id="classify_batch",
         tags=["classify"],
-        responses=_ERRORS,
+        responses=ERRORS,
         response_model=BatchOut,
         response_model_exclude_none=True,
     )
-    async def classify_batch(request: Request, batch: Annotated[BatchIn, Body()]) -> Response:
+    async def classify_batch(request: Request, principal: Classifier, batch: Annotated[BatchIn, Body()]) -> Response:
         """Classify many petitions; results in order, a petition that cannot be read has `error` for `result`."""
         petitions = batch.petitions
         limit = min(settings.max_batch, settings.max_queue)
@@ -228,7 +242,8 @@ def _add_classify(app: FastAPI, settings: Settings, metrics: Metrics) -> None:
                 limit=limit,
             )
         results = []
-        for petition, item in zip(petitions, await answer(request.app, [p.text for p in petitions]), strict=True):
+        answers = await request.app.state.classify([p.text for p in petitions])
+        for petition, item in zip(petitions, answers, strict=True):
             if isinstance(item, PetitionError):
                 metrics.errors.labels(item.kind.value).inc()
                 results.append({"id": petition.id, **item.as_dict()})
@@ -245,14 +260,20 @@ def _add_operations(app: FastAPI, metrics: Metrics) -> None:
 
     @app.get("/readyz", operation_id="readyz", tags=["operations"], responses={503: {"model": ErrorOut}})
     async def readyz(request: Request) -> dict[str, str]:
-        """The model is loaded and its worker alive."""
+        """The model is loaded, its worker alive, the store reachable."""
         batcher = getattr(request.app.state, "batcher", None)
         if batcher is None or not batcher.alive:
             raise PetitionError(ErrorKind.SHUTTING_DOWN, "the model is not ready; try again in a few seconds")
+        try:
+            await asyncio.to_thread(reach, request.app.state.engine)
+        except SQLAlchemyError as error:
+            raise PetitionError(
+                ErrorKind.INVALID_STORE, f"the store does not answer ({type(error).__name__}); check the database"
+            ) from error
         return {"status": "ready", "model_version": request.app.state.classifier.bundle.manifest.version}
 
     @app.get("/metrics", operation_id="metrics", tags=["operations"], response_class=Response)
-    async def read_metrics() -> Response:
+    def read_metrics() -> Response:
         """Prometheus metrics."""
         return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
@@ -295,54 +316,6 @@ def _add_console(app: FastAPI) -> None:
     @app.get("/", include_in_schema=False)
     async def to_console() -> RedirectResponse:
         return RedirectResponse("/console/")
-
-
-def _add_errors(app: FastAPI, metrics: Metrics) -> None:
-    def respond(error: PetitionError, status: int | None = None) -> JSONResponse:
-        metrics.errors.labels(error.kind.value).inc()
-        headers = {"Retry-After": str(RETRY_AFTER_S)} if error.kind is ErrorKind.QUEUE_FULL else None
-        return JSONResponse(error.as_dict(), status or error.http_status, headers)
-
-    async def on_petition_error(request: Request, error: Exception) -> JSONResponse:
-        assert isinstance(error, PetitionError)
-        return respond(error)
-
-    async def on_invalid(request: Request, error: Exception) -> JSONResponse:
-        # Never `input`: it is the petition.
-        assert isinstance(error, RequestValidationError)
-        problems = [
-            {"where": ".".join(str(part) for part in problem["loc"]), "problem": problem["msg"]}
-            for problem in error.errors()
-        ]
-        first = problems[0]
-        return respond(
-            PetitionError(
-                ErrorKind.INVALID_REQUEST,
-                f"{first['where']}: {first['problem']}; see /openapi.json for the expected shape",
-                problems=problems[:20],
-            )
-        )
-
-    async def on_http(request: Request, error: Exception) -> JSONResponse:
-        assert isinstance(error, HTTPException)
-        if error.status_code == 400:
-            message = "the request body is not JSON in UTF-8; see /openapi.json for the expected shape"
-            return respond(PetitionError(ErrorKind.INVALID_REQUEST, message))
-        kinds = {404: ErrorKind.NOT_FOUND, 405: ErrorKind.METHOD_NOT_ALLOWED}
-        kind = kinds.get(
-            error.status_code, ErrorKind.INVALID_REQUEST if error.status_code < 500 else ErrorKind.INTERNAL
-        )
-        message = f"{request.method} {request.url.path}: {error.detail}; see /openapi.json for what there is"
-        return respond(PetitionError(kind, message), error.status_code)
-
-    async def on_bug(request: Request, error: Exception) -> JSONResponse:
-        log.error("unexpected %s in %s %s", type(error).__name__, request.method, request.url.path)
-        return respond(PetitionError(ErrorKind.INTERNAL, f"unexpected {type(error).__name__}; tell the operator"))
-
-    app.add_exception_handler(PetitionError, on_petition_error)
-    app.add_exception_handler(RequestValidationError, on_invalid)
-    app.add_exception_handler(HTTPException, on_http)
-    app.add_exception_handler(Exception, on_bug)
 
 
 class _BodyLimit:

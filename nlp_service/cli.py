@@ -3,15 +3,20 @@
 import json
 import logging
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
 from nlp_service import __version__
 from nlp_service.encoder import Runtime
-from nlp_service.errors import PetitionError
+from nlp_service.errors import ErrorKind, PetitionError
+from nlp_service.roles import Role
 from nlp_service.settings import Settings
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
 
 app = typer.Typer(
     name="petitions",
@@ -20,6 +25,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+keys = typer.Typer(name="keys", help="API keys: create, list, revoke.", no_args_is_help=True)
+app.add_typer(keys)
 
 ModelOption = Annotated[Path | None, typer.Option("--model", help="Model directory or pointer file [PETITIONS_MODEL]")]
 RuntimeOption = Annotated[Runtime | None, typer.Option("--runtime", help="Model runtime [PETITIONS_RUNTIME]")]
@@ -123,16 +131,161 @@ def serve(
 
     from nlp_service.api import create_app
     from nlp_service.pipeline import PetitionClassifier
+    from nlp_service.triage import load_rules
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    # Loaded here and not in the app's start-up, so that a damaged model is one line and exit code 2.
+    address = host or settings.host
+    _refuse_open_door(address, settings)
+    # Loaded here and not in the app's start-up, so that a damaged model or rule file is one line and exit code 2.
     classifier = PetitionClassifier.load(settings.model, settings.runtime, settings.threads, settings.max_chars)
+    load_rules(settings.rules, classifier.bundle.taxonomy)
     uvicorn.run(
         create_app(settings, classifier),
-        host=host or settings.host,
+        host=address,
         port=settings.port if port is None else port,
         log_config=None,
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=30,
     )
+
+
+def _refuse_open_door(address: str, settings: Settings) -> None:
+    """Beyond loopback nobody is let in without a key, so there has to be one."""
+    from nlp_service.keys import any_key
+    from nlp_service.roles import is_loopback
+
+    with _store(settings).connect() as connection:
+        if not is_loopback(address) and not any_key(connection):
+            raise PetitionError(
+                ErrorKind.INVALID_REQUEST,
+                f"{address} can be reached from other machines and there is no API key; make one first: "
+                "petitions keys create NAME --role admin",
+            )
+
+
+def _store(settings: Settings) -> "Engine":
+    from nlp_service.store import open_store, upgrade
+
+    engine = open_store(settings.store)
+    upgrade(engine)
+    return engine
+
+
+@keys.command("create")
+def keys_create(
+    name: Annotated[str, typer.Argument(help="Whose key it is; shown in the audit log")],
+    role: Annotated[Role, typer.Option(help="What it may do")],
+    body: Annotated[list[str] | None, typer.Option(help="Officer: body whose petitions it sees; repeatable")] = None,
+    commune: Annotated[list[str] | None, typer.Option(help="Officer: commune, by code or name; repeatable")] = None,
+    days: Annotated[int | None, typer.Option(min=1, help="Days until it expires; never if not given")] = None,
+) -> None:
+    """Make an API key and print it. It is shown this once."""
+    from nlp_service import audit
+    from nlp_service.keys import create_key
+    from nlp_service.store import writing
+
+    settings = Settings()
+    bodies, communes = _known_scope(settings, body or [], commune or [])
+    now = datetime.now(UTC)
+    with writing(_store(settings)) as connection:
+        key = create_key(
+            connection,
+            name,
+            role,
+            now,
+            bodies=bodies,
+            communes=communes,
+            lifetime=timedelta(days=days) if days else None,
+        )
+        payload = {"role": role.value, "bodies": bodies, "communes": communes}
+        audit.append(connection, now, [audit.Entry("cli", "key.create", f"key:{name}", payload)])
+    typer.echo(key)
+
+
+def _known_scope(settings: Settings, bodies: list[str], communes: list[str]) -> tuple[list[str], list[str]]:
+    """A misspelt body or commune would be a key that opens nothing, or worse."""
+    from nlp_service.bundle import load_bundle
+    from nlp_service.places import PlaceStatus
+    from nlp_service.triage import load_rules
+
+    if not bodies and not communes:
+        return [], []
+    rules = load_rules(settings.rules, load_bundle(settings.model).taxonomy)
+    for body in bodies:
+        if body not in rules.routing.bodies:
+            known = ", ".join(sorted(rules.routing.bodies))
+            raise PetitionError(ErrorKind.INVALID_REQUEST, f"there is no body '{body}'; known: {known}")
+    codes = []
+    for commune in communes:
+        place = rules.gazetteer.resolve(commune)
+        if place.status is not PlaceStatus.FOUND or place.unit is None:
+            candidates = ", ".join(f"{unit.code} {unit.full_name}" for unit in place.candidates) or "none"
+            raise PetitionError(
+                ErrorKind.INVALID_REQUEST,
+                f"'{commune}' is no commune of today; give its code (candidates: {candidates})",
+            )
+        codes.append(place.unit.code)
+    return bodies, codes
+
+
+@keys.command("list")
+def keys_list() -> None:
+    """List keys: name, role, scope, last use. Never the keys themselves."""
+    from nlp_service.keys import list_keys
+
+    now = datetime.now(UTC)
+    with _store(Settings()).connect() as connection:
+        found = list_keys(connection)
+    for key in found:
+        state = "in use" if key.usable(now) else "revoked" if key.revoked_at else "expired"
+        used = key.last_used_at.strftime("%Y-%m-%d %H:%M") if key.last_used_at else "never used"
+        scope = ",".join((*key.bodies, *key.communes)) or "-"
+        typer.echo("\t".join((key.name, f"{key.prefix}…", key.role.value, scope, state, used)))
+
+
+@keys.command("revoke")
+def keys_revoke(name: Annotated[str, typer.Argument(help="Name of the key")]) -> None:
+    """Take a key back, at once."""
+    from nlp_service import audit
+    from nlp_service.keys import revoke_key
+    from nlp_service.store import writing
+
+    now = datetime.now(UTC)
+    with writing(_store(Settings())) as connection:
+        revoke_key(connection, name, now)
+        audit.append(connection, now, [audit.Entry("cli", "key.revoke", f"key:{name}", {})])
+    typer.echo(f"revoked: {name}")
+
+
+@app.command("verify-audit")
+def verify_audit(
+    head: Annotated[str | None, typer.Option(help="A head noted earlier: it must still be in the chain")] = None,
+) -> None:
+    """Walk the audit log; exit code 1 if a row was changed, removed or moved."""
+    from nlp_service import audit
+
+    with _store(Settings()).connect() as connection:
+        verdict = audit.verify(connection, head)
+    if verdict.intact:
+        typer.echo(f"intact: {verdict.rows} rows, head {verdict.head}")
+        return
+    typer.echo(f"BROKEN at row {verdict.broken_at}: {verdict.problem}; {verdict.rows} rows before it are whole")
+    raise typer.Exit(1)
+
+
+@app.command()
+def forget(
+    older_than_days: Annotated[int, typer.Option(min=1, help="Age since receipt")],
+    reason: Annotated[str, typer.Option(help="Goes into the register of deletions")],
+    delete: Annotated[bool, typer.Option("--delete", help="Delete instead of masking")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count")] = False,
+) -> None:
+    """Mask the personal data of ended petitions past their time (or delete them), and keep a register of it."""
+    from nlp_service.retention import Mode
+    from nlp_service.retention import forget as forget_old
+
+    mode = Mode.DELETE if delete else Mode.MASK
+    report = forget_old(_store(Settings()), mode, timedelta(days=older_than_days), "cli", reason, dry_run)
+    verb = f"{'would be' if dry_run else 'were'} {'deleted' if delete else 'masked'}"
+    typer.echo(f"{report.done} petitions {verb}; {report.still_open} of that age are still open and stay")

@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from nlp_service.text import WORD, strip_diacritics
+from nlp_service.text import WORD
+from nlp_service.text import fold as plain_fold
 
 DIACRITICS_FILE = "diacritics.npz"
 
@@ -52,12 +53,10 @@ _OLD = re.compile(rf"(?<![qQ])(?:{'|'.join(_OLD_STYLE)})(?![^\W\d_])")
 
 def fold(word: str) -> str:
     """Lower case, no marks: what all spellings of a syllable have in common."""
-    return _fold(word) if len(word) <= LONGEST else strip_diacritics(word.lower())
+    return _fold_short(word) if len(word) <= LONGEST else plain_fold(word)
 
 
-@lru_cache(maxsize=50_000)  # of short words only: a long one could be a megabyte
-def _fold(word: str) -> str:
-    return strip_diacritics(word.lower())
+_fold_short = lru_cache(maxsize=50_000)(plain_fold)  # of short words only: a long one could be a megabyte
 
 
 def one_spelling(text: str) -> str:

@@ -1,7 +1,7 @@
 """PetitionClassifier: read, encode, decide. The service, the CLI, batch labelling and evaluation use it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -30,6 +30,7 @@ class Classification:
     Attributes:
         windows: how many overlapping windows of 256 positions the text took; all of it was read.
         embedding: (hidden,) mean over the windows, for similarity.
+        wording: the text with marks restored and shouting calmed, as the rules read it; it is the petition: not for logs.
     """
 
     decision: Decision
@@ -37,6 +38,7 @@ class Classification:
     model_version: str
     taxonomy_version: str
     embedding: Floats
+    wording: str = field(repr=False)
 
     def as_dict(self) -> dict[str, Any]:
         """The JSON result of the contract."""
@@ -66,6 +68,7 @@ class Read:
     embedding: Floats
     windows: int
     sign: Sign | None
+    wording: str = field(repr=False)
 
 
 class PetitionClassifier:
@@ -158,6 +161,7 @@ class PetitionClassifier:
                     model_version=manifest.version,
                     taxonomy_version=manifest.taxonomy_version,
                     embedding=read.embedding,
+                    wording=read.wording,
                 )
             )
         return answers
@@ -197,6 +201,7 @@ class PetitionClassifier:
                     embedding=outputs["embedding"][part].mean(axis=0),
                     windows=len(pieces),
                     sign=self.lexicon.find(wording) if self.lexicon else None,
+                    wording=wording,
                 )
             )
         return reads

@@ -265,8 +265,11 @@ def open_store(url: str) -> Engine:
         if parsed.get_backend_name() not in ("sqlite", "postgresql"):
             raise ArgumentError(f"'{parsed.drivername}' is neither sqlite nor postgresql")
         if parsed.get_backend_name() == "postgresql":
-            return create_engine(parsed, pool_pre_ping=True, pool_size=10, max_overflow=10)
-        engine = create_engine(parsed, connect_args={"timeout": BUSY_TIMEOUT_S, "check_same_thread": False})
+            return create_engine(parsed, hide_parameters=True, pool_pre_ping=True, pool_size=10, max_overflow=10)
+        # Parameters are petitions: they must not stand in the message of an error.
+        engine = create_engine(
+            parsed, hide_parameters=True, connect_args={"timeout": BUSY_TIMEOUT_S, "check_same_thread": False}
+        )
         _prepare_sqlite(engine)
     except (ArgumentError, NoSuchModuleError) as error:
         raise PetitionError(

@@ -114,3 +114,8 @@ def strip_diacritics(text: str) -> str:
     """Vietnamese as typed without tone and vowel marks: "Đường hỏng" -> "Duong hong"."""
     decomposed = unicodedata.normalize("NFD", text.replace("đ", "d").replace("Đ", "D"))
     return unicodedata.normalize("NFC", "".join(c for c in decomposed if not unicodedata.combining(c)))
+
+
+def fold(text: str) -> str:
+    """Lower case, no marks: what all spellings of a word have in common."""
+    return strip_diacritics(text.lower())

@@ -239,8 +239,67 @@ def label_throughput(texts: Sequence[str], rows: int, runtime: Runtime) -> tuple
     return rows / whole, (rows - few) / (whole - start_up), peak
 
 
+def intake_throughput(texts: Sequence[str], store: str, runtime: Runtime, total: int) -> tuple[float, float]:
+    """Petitions/s handed in over HTTP in requests of 64, two at a time (classified, routed, stored), and peak MB."""
+    port, size = 8766, 64
+    process = subprocess.Popen(
+        # The development install: it has PostgreSQL's driver.
+        [sys.executable, "-c", "from nlp_service.cli import main; main()", "serve", "--port", str(port),
+         "--model", str(MODEL), "--runtime", runtime.value],
+        stderr=subprocess.DEVNULL, cwd=ROOT, env={**os.environ, "PETITIONS_STORE": store},
+    )  # fmt: skip
+    memory = PeakMemory(process.pid)
+    try:
+        wait_until_ready(port)
+        rows = [{"text": texts[index % len(texts)]} for index in range(total)]
+        bodies = [
+            json.dumps({"petitions": rows[start : start + size]}, ensure_ascii=False).encode()
+            for start in range(0, total, size)
+        ]
+        asyncio.run(_post(port, "/v1/petitions", bodies[:1], 1, 1))
+        speed, _ = asyncio.run(_post(port, "/v1/petitions", bodies, 2, len(bodies)))
+    finally:
+        process.terminate()
+        process.wait()
+    return speed * total / len(bodies), memory.stop()
+
+
+def stores(folder: str) -> dict[str, str]:
+    """SQLite, and PostgreSQL where PETITIONS_TEST_POSTGRES_URL says that there is one: an empty store of each."""
+    found = {"SQLite": f"sqlite:///{folder}/bench.db"}
+    server = os.environ.get("PETITIONS_TEST_POSTGRES_URL")
+    if server:
+        from sqlalchemy import create_engine, make_url, text
+
+        url = make_url(server).set(drivername="postgresql+psycopg")
+        with create_engine(url).begin() as connection:
+            connection.execute(text("DROP SCHEMA IF EXISTS petitions_bench CASCADE"))
+            connection.execute(text("CREATE SCHEMA petitions_bench"))
+        bench = url.update_query_dict({"options": "-csearch_path=petitions_bench"})
+        found["PostgreSQL"] = bench.render_as_string(hide_password=False)
+    return found
+
+
+def wait_until_ready(port: int) -> None:
+    """Returns when the service on `port` answers petitions."""
+    for _ in range(600):
+        try:
+            asyncio.run(_http_load(port, [SIXTY], 1, 3))
+            return
+        except OSError:
+            time.sleep(0.1)
+    raise SystemExit(f"no service on port {port}")
+
+
 async def _http_load(port: int, texts: Sequence[str], concurrency: int, total: int) -> tuple[float, list[float]]:
     bodies = [json.dumps({"text": text}, ensure_ascii=False).encode() for text in texts]
+    return await _post(port, "/v1/classify", bodies, concurrency, total)
+
+
+async def _post(
+    port: int, path: str, bodies: Sequence[bytes], concurrency: int, total: int
+) -> tuple[float, list[float]]:
+    """Requests a second and the time of each in milliseconds."""
     left = iter(range(total))
     times: list[float] = []
 
@@ -250,7 +309,7 @@ async def _http_load(port: int, texts: Sequence[str], concurrency: int, total: i
             body = bodies[index % len(bodies)]
             started = time.perf_counter()
             writer.write(
-                b"POST /v1/classify HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\nContent-Length: "
+                f"POST {path} HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\nContent-Length: ".encode()
                 + str(len(body)).encode() + b"\r\n\r\n" + body
             )  # fmt: skip
             head = await reader.readuntil(b"\r\n\r\n")
@@ -270,19 +329,15 @@ def http_figures(
     texts: Sequence[str], runtime: Runtime, total: int
 ) -> tuple[dict[int, tuple[float, float, float]], float, float]:
     """{concurrency: (requests/s, p50 ms, p95 ms)}, p50 of one 60-syllable petition, and the service's peak MB."""
+    folder = tempfile.TemporaryDirectory()
     process = subprocess.Popen(
         [*petitions(), "serve", "--port", "8765",
          "--model", str(MODEL), "--runtime", runtime.value],
-        stderr=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL, env={**os.environ, "PETITIONS_STORE": f"sqlite:///{folder.name}/bench.db"},
     )  # fmt: skip
     memory = PeakMemory(process.pid)
     try:
-        for _ in range(600):
-            try:
-                asyncio.run(_http_load(8765, [SIXTY], 1, 3))
-                break
-            except OSError:
-                time.sleep(0.1)
+        wait_until_ready(8765)
         _, single = asyncio.run(_http_load(8765, [SIXTY], 1, 100))
         figures = {}
         for concurrency in (1, 8, 32):
@@ -291,6 +346,7 @@ def http_figures(
     finally:
         process.terminate()
         process.wait()
+        folder.cleanup()
     return figures, statistics.median(single), memory.stop()
 
 
@@ -300,6 +356,7 @@ def main() -> None:
     parser.add_argument("--petitions", type=int, default=200)
     parser.add_argument("--rows", type=int, default=4000)
     parser.add_argument("--requests", type=int, default=400)
+    parser.add_argument("--intake", type=int, default=2_048)
     parser.add_argument("--runtime", type=Runtime, default=Runtime.AUTO)
     arguments = parser.parse_args()
     from nlp_service.pipeline import PetitionClassifier
@@ -344,6 +401,13 @@ def main() -> None:
         print(f"  concurrency {concurrency:<33d} {rate:7.1f}  {p50:7.1f}  {p95:7.1f}")
     print(f"  one petition of 60 syllables                            {http_p50:7.1f}")
 
+    print("\nintake over HTTP: classified, routed, stored     petitions/s")
+    intake = 0.0
+    with tempfile.TemporaryDirectory() as folder:
+        for name, store in stores(folder).items():
+            intake, intake_memory = intake_throughput(texts, store, arguments.runtime, arguments.intake)
+            print(f"  {name:44s} {intake:9.1f}   (peak {intake_memory:.0f} MB)")
+
     print("\nbars")
     for text, value, limit in (
         ("file throughput / (a)", speed / a, 5.0),
@@ -351,6 +415,7 @@ def main() -> None:
         ("file throughput / (c)", speed / c, 30.0),
         ("file throughput / ceiling", speed / ceiling, 0.75),
         ("p50 of (a) in process / p50 over HTTP", a_p50 / http_p50, 1.0),
+        ("petitions/s taken in (the last store above)", intake, 100.0),
     ):
         print(f"  {'met   ' if value >= limit else 'MISSED'} {text}: {value:.2f}, asked {limit:g}")
 

@@ -156,3 +156,50 @@ def test_the_serving_install_has_no_torch_and_answers() -> None:
     )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == ["electricity_telecom_lighting", [], True]
+
+
+def test_a_key_is_needed_before_others_can_reach_the_service() -> None:
+    refused = petitions("serve", "--host", "0.0.0.0", "--port", "0")
+    assert refused.returncode == 2
+    assert re.fullmatch(
+        r"petitions: invalid_request: 0\.0\.0\.0 [^\n]+petitions keys create[^\n]+\n", refused.stderr
+    ), refused.stderr
+
+
+def test_keys_from_the_making_to_the_taking_back() -> None:
+    made = petitions(
+        "keys", "create", "xã Nga Thắng", "--role", "officer", "--body", "phong_kinh_te", "--commune", "xã Nga Thắng"
+    )
+    assert made.returncode == 0, made.stderr
+    key = made.stdout.strip()
+    listed = petitions("keys", "list").stdout
+    assert "xã Nga Thắng\t" in listed and "officer\tphong_kinh_te," in listed and "in use\tnever used" in listed
+    assert key.split("_", 2)[2] not in listed
+    for arguments, words in (
+        (("--role", "officer"), "scope"),
+        (("--role", "officer", "--body", "so_xay_dug"), "so_xay_dung"),
+        (("--role", "officer", "--commune", "xã Không Có"), "Không Có"),
+        (("--role", "admin", "--body", "so_y_te"), "scope"),
+    ):
+        wrong = petitions("keys", "create", "x", *arguments)
+        assert wrong.returncode == 2 and words in wrong.stderr, wrong.stderr
+    assert petitions("keys", "revoke", "xã Nga Thắng").returncode == 0
+    assert "revoked" in petitions("keys", "list").stdout
+    assert petitions("keys", "revoke", "xã Nga Thắng").returncode == 2
+    verified = petitions("verify-audit")
+    assert verified.returncode == 0 and verified.stdout.startswith("intact: 2 rows, head ")
+
+
+def test_a_broken_audit_log_is_exit_code_1(tmp_path: Path) -> None:
+    import sqlite3
+
+    petitions("keys", "create", "a", "--role", "admin")
+    with sqlite3.connect(tmp_path / "petitions.db") as connection:
+        connection.execute("UPDATE audit SET actor = 'ai đó'")
+    broken = petitions("verify-audit")
+    assert broken.returncode == 1 and broken.stdout.startswith("BROKEN at row 1")
+
+
+def test_forgetting_says_what_it_did() -> None:
+    done = petitions("forget", "--older-than-days", "1825", "--reason", "hết hạn lưu", "--dry-run")
+    assert done.returncode == 0 and done.stdout.startswith("0 petitions would be masked"), done.stderr

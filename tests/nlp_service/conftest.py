@@ -1,25 +1,25 @@
-"""Fakes that stand for the network and the segmenter, a small model directory that loads, and stores on real databases."""
+"""Fakes that stand for the network and the segmenter, and a small model directory that loads."""
 
 import hashlib
 import json
-import os
 import shutil
-import uuid
+import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import hypothesis
 import numpy as np
 import numpy.typing as npt
 import pytest
-from sqlalchemy import Engine, create_engine, make_url
-from sqlalchemy import text as sql
+import uvicorn
 
 from nlp_service import text
 from nlp_service.bundle import sha256
 from nlp_service.encoder import OUTPUTS, Windows
-from nlp_service.store import open_store, upgrade
+from nlp_service.settings import Settings
 from nlp_service.taxonomy import Taxonomy, load_taxonomy
 
 SHIPPED_TAXONOMY = Path(__file__).resolve().parents[2] / "datasets" / "taxonomy.yaml"
@@ -122,38 +122,21 @@ def write_model(tmp_path: Path, taxonomy: Taxonomy) -> WriteModel:
     return write
 
 
-@pytest.fixture(autouse=True)
-def own_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test writes where a user's petitions would be."""
-    monkeypatch.setenv("PETITIONS_STORE", f"sqlite:///{tmp_path / 'petitions.db'}")
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """An empty database of each kind; PostgreSQL where PETITIONS_TEST_POSTGRES_URL says that there is one."""
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path / 'store.db'}"
-        return
-    server = os.environ.get("PETITIONS_TEST_POSTGRES_URL")
-    if not server:
-        pytest.skip("PETITIONS_TEST_POSTGRES_URL is not set: PostgreSQL is not tested")
-    schema = f"test_{uuid.uuid4().hex}"
-    url = make_url(server).set(drivername="postgresql+psycopg")
-    admin = create_engine(url)
-    with admin.begin() as connection:
-        connection.execute(sql(f"CREATE SCHEMA {schema}"))
-    try:
-        yield url.update_query_dict({"options": f"-csearch_path={schema}"}).render_as_string(hide_password=False)
-    finally:
-        with admin.begin() as connection:
-            connection.execute(sql(f"DROP SCHEMA {schema} CASCADE"))
-        admin.dispose()
-
-
 @pytest.fixture
-def engine(store_url: str) -> Iterator[Engine]:
-    """An open store with its schema."""
-    engine = open_store(store_url)
-    upgrade(engine)
-    yield engine
-    engine.dispose()
+def running_service(store_url: str) -> Iterator[str]:
+    """The address of a service with a fixed network, on a free port, with a pothole and a flood to find."""
+    # Imported here: most tests of this folder need neither a store nor rules.
+    from nlp_service.api import create_app
+    from tests.nlp_service.offices import FLOOD, POTHOLE, FixedClassifier
+
+    app = create_app(Settings(store=store_url, rate_per_minute=1_000_000), FixedClassifier())  # type: ignore[arg-type]
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        time.sleep(0.05)
+    url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    httpx2.post(f"{url}/v1/petitions", json={"petitions": [{"text": POTHOLE}, {"text": FLOOD}]})
+    yield url
+    server.should_exit = True
+    thread.join()

@@ -7,6 +7,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Engine, insert, inspect, select, update
+from sqlalchemy.exc import IntegrityError
 
 from nlp_service.errors import ErrorKind, PetitionError
 from nlp_service.store import api_keys, audit_head, metadata, open_store, upgrade, writing
@@ -103,3 +104,10 @@ def test_a_store_of_a_newer_program_is_refused(engine: Engine) -> None:
         upgrade(engine)
 
 
+
+
+def test_errors_of_the_database_do_not_quote_what_was_stored(engine: Engine) -> None:
+    with pytest.raises(IntegrityError) as failure, writing(engine) as connection:
+        connection.execute(insert(api_keys).values(_key("bí mật")))
+        connection.execute(insert(api_keys).values({**_key("bí mật"), "prefix": "khác"}))
+    assert "khác" not in str(failure.value)

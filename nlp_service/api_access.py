@@ -1,0 +1,91 @@
+"""Who is asking: the API key of a request, its role, and how often it may ask."""
+
+import math
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Annotated
+
+from fastapi import Depends, Request
+from limits import RateLimitItemPerMinute
+from limits.storage import MemoryStorage
+from limits.strategies import MovingWindowRateLimiter
+
+from nlp_service.errors import ErrorKind, PetitionError
+from nlp_service.keys import any_key, authenticate, note_use
+from nlp_service.roles import LOCAL, Principal, Right, is_loopback
+from nlp_service.store import writing
+
+
+class Gate:
+    """Lets a request in as somebody, or not at all. One for an app; its counts live as long as the process."""
+
+    def __init__(self, per_minute: int) -> None:
+        self._limiter = MovingWindowRateLimiter(MemoryStorage())
+        self._limit = RateLimitItemPerMinute(per_minute)
+
+    def admit(self, request: Request, presented: str | None = None) -> Principal:
+        """Who asks.
+
+        Args:
+            presented: a key that came by another way than a header (Open311's `api_key`).
+
+        Raises:
+            PetitionError: UNAUTHENTICATED, RATE_LIMITED.
+        """
+        key = presented or _presented(request)
+        client = request.client.host if request.client else "unknown"
+        # Guesses are counted by address, before the store is asked.
+        self._count(f"address {client}" if key is None else f"key {key[:12]} {client}")
+        engine, now = request.app.state.engine, datetime.now(UTC)
+        with engine.connect() as connection:
+            if key is None:
+                if is_loopback(client) and not any_key(connection):
+                    return LOCAL
+                raise PetitionError(
+                    ErrorKind.UNAUTHENTICATED,
+                    "an API key is needed; send it as 'Authorization: Bearer KEY' (`petitions keys create` makes one)",
+                )
+            principal, stale = authenticate(connection, key, now)
+        if stale:
+            with writing(engine) as connection:
+                note_use(connection, principal.name, now)
+        return principal
+
+    def _count(self, who: str) -> None:
+        if self._limiter.hit(self._limit, who):
+            return
+        reset = self._limiter.get_window_stats(self._limit, who).reset_time
+        wait = max(1, math.ceil(reset - time.time()))
+        raise PetitionError(
+            ErrorKind.RATE_LIMITED,
+            f"more than {self._limit.amount} requests a minute; try again in {wait} s, or send many petitions in one request",
+            limit=self._limit.amount,
+            retry_after_s=wait,
+        )
+
+
+def needs(right: Right) -> Callable[[Request], Principal]:
+    """A dependency: the principal, if its role includes `right`. Not async: it asks the store, so it runs in a thread."""
+
+    def admitted(request: Request) -> Principal:
+        gate: Gate = request.app.state.gate
+        principal = gate.admit(request)
+        principal.require(right)
+        return principal
+
+    return admitted
+
+
+Classifier = Annotated[Principal, Depends(needs(Right.CLASSIFY))]
+Submitter = Annotated[Principal, Depends(needs(Right.SUBMIT))]
+Reader = Annotated[Principal, Depends(needs(Right.READ))]
+Handler = Annotated[Principal, Depends(needs(Right.HANDLE))]
+Auditor = Annotated[Principal, Depends(needs(Right.AUDIT))]
+
+
+def _presented(request: Request) -> str | None:
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer" and token.strip():
+        return token.strip()
+    return request.headers.get("x-api-key") or None

@@ -1,0 +1,341 @@
+"""What people do with petitions that are in the store: list, read, change the status. Every look at a raw text is audited.
+
+Who sees what is decided here and nowhere else: an officer the petitions of its bodies and communes, a restricted one only
+where its body leads; raw text and senders only roles that need them (`roles.RIGHTS`). What is outside a scope does not exist for
+the one who asks: 404, as for an id that was never given.
+"""
+
+import base64
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Engine, and_, exists, insert, or_, select, update
+
+from nlp_service import audit
+from nlp_service.errors import ErrorKind, PetitionError
+from nlp_service.intake import stored
+from nlp_service.pii import mask
+from nlp_service.roles import Principal, Right, Role
+from nlp_service.store import assignments, decisions, petitions, predictions, routings, senders, writing
+from nlp_service.text import fold, normalise
+
+EXCERPT_CHARS = 240
+DUE_SOON = timedelta(days=2)
+
+
+class Status(StrEnum):
+    """Where a petition stands."""
+
+    IN_REVIEW = "in_review"
+    ROUTED = "routed"
+    IN_PROGRESS = "in_progress"
+    ANSWERED = "answered"
+    CLOSED = "closed"
+    REDIRECTED = "redirected"
+    REJECTED = "rejected"
+
+
+NEXT: dict[Status, frozenset[Status]] = {
+    Status.IN_REVIEW: frozenset(
+        {Status.ROUTED, Status.IN_PROGRESS, Status.REDIRECTED, Status.REJECTED, Status.ANSWERED}
+    ),
+    Status.ROUTED: frozenset(
+        {Status.IN_REVIEW, Status.IN_PROGRESS, Status.REDIRECTED, Status.REJECTED, Status.ANSWERED}
+    ),
+    Status.IN_PROGRESS: frozenset({Status.IN_REVIEW, Status.ANSWERED, Status.REDIRECTED, Status.REJECTED}),
+    Status.ANSWERED: frozenset({Status.CLOSED, Status.IN_PROGRESS}),
+    Status.REDIRECTED: frozenset({Status.CLOSED, Status.IN_REVIEW}),
+    Status.REJECTED: frozenset({Status.CLOSED, Status.IN_REVIEW}),
+    Status.CLOSED: frozenset({Status.IN_REVIEW}),
+}
+"""Which status may follow which. Whatever was ended can be taken up again, by way of review."""
+
+OPEN = (Status.IN_REVIEW, Status.ROUTED, Status.IN_PROGRESS)
+
+
+class Due(StrEnum):
+    """Open petitions by their deadline: passed, or within two days."""
+
+    OVERDUE = "overdue"
+    SOON = "soon"
+
+
+@dataclass(frozen=True)
+class Filter:
+    """What to list; everything given must hold.
+
+    Attributes:
+        words: every word must be in the text, marks optional; only for roles that read raw text.
+        received_from: inclusive.
+        received_to: exclusive.
+    """
+
+    commune: str | None = None
+    categories: tuple[str, ...] = ()
+    urgency: str | None = None
+    petition_type: str | None = None
+    body: str | None = None
+    statuses: tuple[Status, ...] = ()
+    ids: tuple[int, ...] = ()
+    due: Due | None = None
+    received_from: datetime | None = None
+    received_to: datetime | None = None
+    words: str | None = None
+
+
+@dataclass(frozen=True)
+class Page:
+    """Petitions in order, emergencies first, then the newest; `cursor` asks for those after them, None at the end."""
+
+    items: list[dict[str, Any]]
+    cursor: str | None
+
+
+class Casework:
+    """Reading and handling what is in the store, each call on behalf of a principal."""
+
+    def __init__(self, engine: Engine, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self._engine = engine
+        self._clock = clock
+
+    def find(self, principal: Principal, wanted: Filter, limit: int, cursor: str | None = None) -> Page:
+        """One page of the petitions in the principal's scope.
+
+        Raises:
+            PetitionError: FORBIDDEN to search texts without the right to read them, INVALID_REQUEST for a broken cursor.
+        """
+        principal.require(Right.READ)
+        conditions = [*scope(principal), *self._conditions(principal, wanted)]
+        if cursor:
+            conditions.append(_after(cursor))
+        order = (petitions.c.emergency.desc(), petitions.c.received_at.desc(), petitions.c.id.desc())
+        with self._engine.connect() as connection:
+            ids = (
+                connection.execute(select(petitions.c.id).where(*conditions).order_by(*order).limit(limit + 1))
+                .scalars()
+                .all()
+            )
+            found = {row["id"]: row for row in stored(connection, petitions.c.id.in_(ids[:limit]))}
+        rows = [found[i] for i in ids[:limit] if i in found]
+        more = len(ids) > limit and rows
+        return Page([_listed(row) for row in rows], _cursor(rows[-1]) if more else None)
+
+    def read(self, principal: Principal, petition_id: int) -> dict[str, Any]:
+        """One petition with its trace and history; its text raw for roles that need it (audited), else masked.
+
+        Raises:
+            PetitionError: NOT_FOUND if there is none in the principal's scope.
+        """
+        principal.require(Right.READ)
+        raw = principal.may(Right.READ_RAW)
+        with self._engine.connect() as connection:
+            row = _one(connection, principal, petition_id)
+            body: dict[str, Any] = dict(row["body"])
+            sender = (
+                connection.execute(select(senders).where(senders.c.petition_id == petition_id)).mappings().one_or_none()
+            )
+            body["text"] = row["text"] if raw else mask(row["text"])
+            body["text_masked"] = not raw or row["masked_at"] is not None
+            body["sender"] = _sender(principal, row, dict(sender) if sender else None)
+            body["predictions"] = _history(connection, predictions, petition_id, "result", "model_version")
+            body["routings"] = _history(connection, routings, petition_id, "result", "rules_version")
+            body["decisions"] = [
+                {**entry, "at": entry["at"].isoformat()}
+                for entry in connection.execute(
+                    select(
+                        decisions.c.at,
+                        decisions.c.actor,
+                        decisions.c.field,
+                        decisions.c.old,
+                        decisions.c.new,
+                        decisions.c.reason,
+                    )
+                    .where(decisions.c.petition_id == petition_id)
+                    .order_by(decisions.c.id)
+                ).mappings()
+            ]
+            body["audit"] = audit.history(connection, f"petition:{petition_id}") if principal.may(Right.AUDIT) else []
+        if raw:
+            with writing(self._engine) as connection:
+                audit.append(
+                    connection,
+                    self._clock(),
+                    [audit.Entry(principal.name, "petition.read", f"petition:{petition_id}", {})],
+                )
+        return body
+
+    def change_status(
+        self, principal: Principal, petition_id: int, status: Status, reason: str | None, version: int | None = None
+    ) -> dict[str, Any]:
+        """Give a petition another status and return it as `describe` does.
+
+        Args:
+            version: the one the caller saw; another one now means that somebody was faster.
+
+        Raises:
+            PetitionError: FORBIDDEN, NOT_FOUND, CONFLICT (not from this status, or changed meanwhile),
+                INVALID_REQUEST (ending a petition without a reason).
+        """
+        principal.require(Right.HANDLE)
+        if status in (Status.REDIRECTED, Status.REJECTED) and not (reason or "").strip():
+            raise PetitionError(ErrorKind.INVALID_REQUEST, f"status '{status}' needs a reason; send it as `reason`")
+        with writing(self._engine) as connection:
+            row = _one(connection, principal, petition_id, lock=True)
+            old = Status(row["status"])
+            if version is not None and version != row["version"]:
+                raise PetitionError(
+                    ErrorKind.CONFLICT,
+                    f"petition {petition_id} is at version {row['version']}, not {version}: somebody changed it; read it again",
+                    version=row["version"],
+                )
+            if status not in NEXT[old]:
+                allowed = ", ".join(sorted(NEXT[old]))
+                raise PetitionError(
+                    ErrorKind.CONFLICT,
+                    f"petition {petition_id} is '{old}' and cannot become '{status}'; possible: {allowed}",
+                )
+            now = self._clock()
+            connection.execute(
+                update(petitions)
+                .where(petitions.c.id == petition_id)
+                .values(status=status.value, version=petitions.c.version + 1, updated_at=now)
+            )
+            connection.execute(
+                insert(decisions).values(
+                    petition_id=petition_id, at=now, actor=principal.name, field="status", old=old.value, new=status.value,
+                    reason=reason,
+                )
+            )  # fmt: skip
+            # The reason may speak of people: the chain holds that there is one, `decisions` holds the words.
+            payload = {"old": old.value, "new": status.value, "reasoned": bool(reason)}
+            audit.append(
+                connection, now, [audit.Entry(principal.name, "petition.status", f"petition:{petition_id}", payload)]
+            )
+            return {**row["body"], "status": status.value, "version": row["version"] + 1}
+
+    def _conditions(self, principal: Principal, wanted: Filter) -> list[ColumnElement[bool]]:
+        columns = petitions.c
+        equal = {
+            columns.commune_code: wanted.commune,
+            columns.urgency: wanted.urgency,
+            columns.petition_type: wanted.petition_type,
+        }
+        conditions: list[ColumnElement[bool]] = [
+            column == value for column, value in equal.items() if value is not None
+        ]
+        if wanted.categories:
+            conditions.append(columns.category.in_(wanted.categories))
+        if wanted.statuses:
+            conditions.append(columns.status.in_([status.value for status in wanted.statuses]))
+        if wanted.ids:
+            conditions.append(columns.id.in_(wanted.ids))
+        if wanted.body is not None:
+            conditions.append(_belongs_to([wanted.body]))
+        if wanted.received_from is not None:
+            conditions.append(columns.received_at >= wanted.received_from)
+        if wanted.received_to is not None:
+            conditions.append(columns.received_at < wanted.received_to)
+        if wanted.due is not None:
+            now = self._clock()
+            conditions.append(columns.status.in_([status.value for status in OPEN]))
+            conditions.append(
+                columns.due_at < now if wanted.due is Due.OVERDUE else columns.due_at.between(now, now + DUE_SOON)
+            )
+        if wanted.words:
+            principal.require(Right.READ_RAW)
+            conditions += [
+                columns.folded.contains(word, autoescape=True) for word in fold(normalise(wanted.words)).split()
+            ]
+        return conditions
+
+
+def scope(principal: Principal) -> list[ColumnElement[bool]]:
+    """Conditions that keep a query within what the principal may see."""
+    if principal.role is not Role.OFFICER:
+        return []
+    conditions: list[ColumnElement[bool]] = []
+    if principal.communes:
+        conditions.append(petitions.c.commune_code.in_(principal.communes))
+    if principal.bodies:
+        conditions.append(_belongs_to(sorted(principal.bodies)))
+        conditions.append(or_(petitions.c.restricted.is_(False), petitions.c.lead_body.in_(principal.bodies)))
+    else:
+        conditions.append(petitions.c.restricted.is_(False))
+    return conditions
+
+
+def _belongs_to(bodies: Sequence[str]) -> ColumnElement[bool]:
+    return exists().where(assignments.c.petition_id == petitions.c.id, assignments.c.body.in_(bodies))
+
+
+def _one(connection: Connection, principal: Principal, petition_id: int, lock: bool = False) -> dict[str, Any]:
+    if lock:
+        connection.execute(select(petitions.c.id).where(petitions.c.id == petition_id).with_for_update())
+    rows = stored(connection, and_(petitions.c.id == petition_id, *scope(principal)))
+    if not rows:
+        raise PetitionError(
+            ErrorKind.NOT_FOUND, f"there is no petition {petition_id} that you may see", petition_id=petition_id
+        )
+    return rows[0]
+
+
+def _sender(principal: Principal, row: dict[str, Any], sender: dict[str, Any] | None) -> dict[str, Any] | None:
+    """A denouncer's identity is confidential (Law on Denunciations 2018, Article 56): not even the body that settles it sees it here."""
+    if sender is None or not principal.may(Right.READ_RAW):
+        return None
+    if row["petition_type"] == "denunciation" and principal.role is Role.OFFICER:
+        return None
+    return {name: sender[name] for name in ("name", "phone", "email", "address", "citizen_id") if sender[name]}
+
+
+def _history(connection: Connection, table: Any, petition_id: int, *columns: str) -> list[dict[str, Any]]:
+    rows = connection.execute(
+        select(table.c.at, *(table.c[name] for name in columns))
+        .where(table.c.petition_id == petition_id)
+        .order_by(table.c.id)
+    ).mappings()
+    return [{**row, "at": row["at"].isoformat()} for row in rows]
+
+
+def _listed(row: dict[str, Any]) -> dict[str, Any]:
+    """In a list a petition is short and masked, whoever asks: the raw text is read one at a time, and audited."""
+    # Masked well beyond what is shown, so that no number is cut before it could be recognised.
+    masked = mask(normalise(row["text"])[: 2 * EXCERPT_CHARS])
+    excerpt = masked if len(masked) <= EXCERPT_CHARS else masked[:EXCERPT_CHARS].rsplit(" ", 1)[0] + " …"
+    body = {name: value for name, value in row["body"].items() if name not in ("classification", "routing")}
+    classification, routing = row["body"]["classification"], row["body"]["routing"]
+    return {
+        **body,
+        "excerpt": excerpt,
+        "zone": row["zone"],
+        "updated_at": row["updated_at"].astimezone(UTC).isoformat(),
+        "category_name": classification["category"]["name"],
+        "category_probability": classification["category"]["probability"],
+        "lead": routing["lead"],
+    }
+
+
+def _cursor(row: dict[str, Any]) -> str:
+    place = [row["emergency"], row["received_at"].astimezone(UTC).isoformat(), row["id"]]
+    return base64.urlsafe_b64encode(json.dumps(place).encode()).decode().rstrip("=")
+
+
+def _after(cursor: str) -> ColumnElement[bool]:
+    try:
+        raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
+        emergency, received, petition_id = json.loads(raw)
+        at = datetime.fromisoformat(received)
+        if not (isinstance(emergency, bool) and isinstance(petition_id, int) and at.tzinfo):
+            raise ValueError
+    except (ValueError, TypeError, RecursionError) as error:
+        raise PetitionError(
+            ErrorKind.INVALID_REQUEST, "this cursor is not one that a list returned; start again without `cursor`"
+        ) from error
+    columns = petitions.c
+    later = or_(columns.received_at < at, and_(columns.received_at == at, columns.id < petition_id))
+    within = and_(columns.emergency.is_(emergency), later)
+    return or_(within, columns.emergency.is_(False)) if emergency else within
