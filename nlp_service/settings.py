@@ -23,8 +23,12 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(default=4_000_000, ge=1_000, description="Largest request body")
     max_batch: int = Field(default=256, ge=1, description="Most petitions in one request to /v1/classify/batch")
     max_queue: int = Field(default=512, ge=1, description="Petitions that may wait; beyond it 429 with Retry-After")
-    store: str = Field(default="sqlite:///petitions.db", description="Database: sqlite:///FILE or postgresql://USER@HOST/NAME")
+    store: str = Field(
+        default="sqlite:///petitions.db", description="Database: sqlite:///FILE or postgresql://USER@HOST/NAME"
+    )
     rules: Path = Field(default=Path("datasets"), description="Directory with places, routing, deadlines and holidays")
-    alert_url: str | None = Field(default=None, description="Where emergencies are posted at once; none: they only stand in lists")
+    alert_url: str | None = Field(
+        default=None, description="Where emergencies are posted at once; none: they only stand in lists"
+    )
     alert_secret: SecretStr | None = Field(default=None, description="Signs the alerts; needed with an alert URL")
     rate_per_minute: int = Field(default=6_000, ge=1, description="Requests a key (or address) may make in a minute")

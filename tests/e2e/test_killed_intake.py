@@ -90,7 +90,9 @@ def test_nothing_is_lost_and_nothing_is_there_twice(server: Server, store_url: s
             server.kill_and_restart()
     engine = open_store(store_url)
     with engine.connect() as connection:
-        stored = {row.external_id: row.id for row in connection.execute(select(petitions.c.external_id, petitions.c.id))}
+        stored = {
+            row.external_id: row.id for row in connection.execute(select(petitions.c.external_id, petitions.c.id))
+        }
         assert connection.execute(select(func.count()).select_from(petitions)).scalar_one() == COUNT
         verdict = audit.verify(connection)
     engine.dispose()

@@ -104,5 +104,8 @@ def test_history_tells_of_one_subject_in_order(engine: Engine) -> None:
     with engine.connect() as connection:
         rows = history(connection, "petition:1")
         assert connection.execute(select(audit.c.seq)).all()
-    assert [(row["action"], row["actor"]) for row in rows] == [("petition.received", "văn thư"), ("petition.status", "b")]
+    assert [(row["action"], row["actor"]) for row in rows] == [
+        ("petition.received", "văn thư"),
+        ("petition.status", "b"),
+    ]
     assert rows[1]["new"] == "closed"

@@ -104,8 +104,6 @@ def test_a_store_of_a_newer_program_is_refused(engine: Engine) -> None:
         upgrade(engine)
 
 
-
-
 def test_errors_of_the_database_do_not_quote_what_was_stored(engine: Engine) -> None:
     with pytest.raises(IntegrityError) as failure, writing(engine) as connection:
         connection.execute(insert(api_keys).values(_key("bí mật")))
