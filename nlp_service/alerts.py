@@ -159,7 +159,7 @@ class Dispatcher:
 
     def _until_next(self) -> float:
         with self._engine.connect() as connection:
-            due = connection.execute(select(func.min(alerts.c.next_attempt_at))).scalar_one()
+            due: datetime | None = connection.execute(select(func.min(alerts.c.next_attempt_at))).scalar_one()
         if due is None:
             return LONGEST_WAIT.total_seconds()
         return max((due - self._clock()).total_seconds(), 0.05)

@@ -134,6 +134,8 @@ def serve(
     from nlp_service.triage import load_rules
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    for noisy in ("alembic", "httpx2"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
     address = host or settings.host
     _refuse_open_door(address, settings)
     # Loaded here and not in the app's start-up, so that a damaged model or rule file is one line and exit code 2.

@@ -149,10 +149,10 @@ class Intake:
         return response, any(body["emergency"] for body in bodies)
 
     def _insert(self, connection: Connection, work: Sequence[_Work], actor: str, now: datetime) -> list[dict[str, Any]]:
+        rows = [_petition_row(item, now) for item in work]
         ids = list(
             connection.execute(
-                insert(petitions).returning(petitions.c.id, sort_by_parameter_order=True),
-                [_petition_row(item, now) for item in work],
+                insert(petitions).returning(petitions.c.id, sort_by_parameter_order=True), rows
             ).scalars()
         )
         numbered = list(zip(ids, work, strict=True))
@@ -219,8 +219,8 @@ class Intake:
             connection.execute(insert(alerts), emergencies)
         audit.append(connection, now, [self._entry(i, item, actor) for i, item in numbered])
         return [
-            describe({**_petition_row(item, now), "id": i, "repeat_of": repeats.get(i), "version": 1}, result, route)
-            for (i, item), result, route in zip(numbered, results, routes, strict=True)
+            describe({**row, "id": i, "repeat_of": repeats.get(i), "version": 1}, result, route)
+            for i, row, result, route in zip(ids, rows, results, routes, strict=True)
         ]
 
     def _entry(self, petition_id: int, item: _Work, actor: str) -> audit.Entry:
