@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import Depends, Request
+from fastapi.security import HTTPBearer
 from limits import RateLimitItemPerMinute
 from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
@@ -65,10 +66,14 @@ class Gate:
         )
 
 
-def needs(right: Right) -> Callable[[Request], Principal]:
+_BEARER = HTTPBearer(auto_error=False, description="An API key (`petitions keys create`); X-API-Key is read too")
+"""Says in the OpenAPI description that a key is asked for; the gate reads the header itself."""
+
+
+def needs(right: Right) -> Callable[..., Principal]:
     """A dependency: the principal, if its role includes `right`. Not async: it asks the store, so it runs in a thread."""
 
-    def admitted(request: Request) -> Principal:
+    def admitted(request: Request, bearer: Annotated[object, Depends(_BEARER)]) -> Principal:
         gate: Gate = request.app.state.gate
         principal = gate.admit(request)
         principal.require(right)
