@@ -41,7 +41,8 @@ class Gate:
         engine, now = request.app.state.engine, datetime.now(UTC)
         with engine.connect() as connection:
             if key is None:
-                if is_loopback(client) and not any_key(connection):
+                # The name asked for as well: a web page whose name was pointed at this machine (DNS rebinding) stays out.
+                if is_loopback(client) and is_loopback(request.url.hostname or "") and not any_key(connection):
                     return LOCAL
                 raise PetitionError(
                     ErrorKind.UNAUTHENTICATED,

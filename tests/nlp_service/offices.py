@@ -5,8 +5,11 @@ from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
 
 from nlp_service.bundle import Bundle, load_bundle
 from nlp_service.decision import Decision, Reason, Scored
@@ -17,9 +20,6 @@ from nlp_service.text import check
 from nlp_service.triage import Incoming, Rules, load_rules
 
 ROOT = Path(__file__).resolve().parents[2]
-LOOPBACK = ("127.0.0.1", 50_000)
-"""Where a `TestClient` calls from: without a key only this machine is let in."""
-
 NOW = datetime(2026, 11, 25, 3, 0, tzinfo=UTC)  # a Wednesday, ten in the morning in Vietnam
 
 POTHOLE = "Đường liên thôn ở xã Nga Thắng nhiều ổ gà, xe máy ngã liên tục, đề nghị sửa."
@@ -80,6 +80,11 @@ class FixedClassifier:
     def classify_many(self, texts: Sequence[object]) -> list[Classification | PetitionError]:
         self.calls += 1
         return [classified(check(text)) for text in texts]
+
+
+def local_client(app: FastAPI, **options: Any) -> TestClient:
+    """A client on this machine: without a key nobody else is let in."""
+    return TestClient(app, base_url="http://127.0.0.1", client=("127.0.0.1", 50_000), **options)
 
 
 def incoming(text: str = POTHOLE, **changes: object) -> Incoming:

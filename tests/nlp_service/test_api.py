@@ -14,7 +14,7 @@ from nlp_service.api import create_app
 from nlp_service.errors import PetitionError
 from nlp_service.pipeline import Classification, PetitionClassifier
 from nlp_service.settings import Settings
-from tests.nlp_service.offices import LOOPBACK
+from tests.nlp_service.offices import local_client
 
 ROOT = Path(__file__).resolve().parents[2]
 POTHOLE = (
@@ -29,7 +29,7 @@ def classifier() -> PetitionClassifier:
 
 @pytest.fixture
 def client(classifier: PetitionClassifier) -> Iterator[TestClient]:
-    with TestClient(create_app(Settings(), classifier), client=LOOPBACK) as client:
+    with local_client(create_app(Settings(), classifier)) as client:
         yield client
 
 
@@ -111,7 +111,7 @@ def test_unknown_paths_and_methods_have_the_same_shape(client: TestClient) -> No
 
 def test_limits_name_themselves(classifier: PetitionClassifier) -> None:
     settings = Settings(max_body_bytes=2_000, max_batch=2)
-    with TestClient(create_app(settings, classifier), client=LOOPBACK) as client:
+    with local_client(create_app(settings, classifier)) as client:
         answer = client.post("/v1/classify", json={"text": "a" * 3_000})
         assert (answer.status_code, answer.json()["error"]["kind"]) == (413, "body_too_large")
         assert "PETITIONS_MAX_BODY_BYTES" in answer.json()["error"]["message"]
@@ -123,7 +123,7 @@ def test_limits_name_themselves(classifier: PetitionClassifier) -> None:
 
 def test_a_full_queue_refuses_at_once_and_recovers(classifier: PetitionClassifier) -> None:
     slow = _Gated(classifier)
-    with TestClient(create_app(Settings(max_queue=2, max_batch=2), slow), client=LOOPBACK) as client:
+    with local_client(create_app(Settings(max_queue=2, max_batch=2), slow)) as client:
         waiting = threading.Thread(target=lambda: client.post("/v1/classify", json={"text": "một"}))
         waiting.start()
         slow.entered.wait(10)
@@ -144,7 +144,7 @@ def test_a_full_queue_refuses_at_once_and_recovers(classifier: PetitionClassifie
 
 
 def test_a_failing_batch_fails_its_own_requests_only(classifier: PetitionClassifier) -> None:
-    with TestClient(create_app(Settings(), _Failing(classifier)), client=LOOPBACK) as client:
+    with local_client(create_app(Settings(), _Failing(classifier))) as client:
         failed = client.post("/v1/classify", json={"text": "làm hỏng"})
         assert (failed.status_code, failed.json()["error"]["kind"]) == (500, "classification_failed")
         assert client.post("/v1/classify", json={"text": POTHOLE}).status_code == 200
@@ -185,7 +185,7 @@ def test_no_word_of_a_petition_reaches_logs_metrics_or_errors(
 ) -> None:
     caplog.set_level(logging.DEBUG)
     secret = "Lò Văn Bí Mật ở bản Xa Lắc"
-    with TestClient(create_app(Settings(), _Failing(classifier)), client=LOOPBACK) as client:
+    with local_client(create_app(Settings(), _Failing(classifier))) as client:
         answers = [
             client.post("/v1/classify", json={"text": f"{secret} làm hỏng"}),
             client.post("/v1/classify", json={"text": secret, "received_at": secret}),

@@ -13,7 +13,7 @@ from nlp_service.keys import create_key
 from nlp_service.roles import Role
 from nlp_service.settings import Settings
 from nlp_service.store import audit, open_store, petitions, writing
-from tests.nlp_service.offices import BRIBE, DOUBTFUL, FLOOD, LOOPBACK, POTHOLE, FixedClassifier
+from tests.nlp_service.offices import BRIBE, DOUBTFUL, FLOOD, POTHOLE, FixedClassifier, local_client
 
 Headers = dict[str, str]
 MakeKey = Callable[..., Headers]
@@ -23,7 +23,7 @@ SENDER = {"name": "Lê Thị Bưởi", "phone": "0912345678"}
 
 @pytest.fixture
 def client(store_url: str) -> Iterator[TestClient]:
-    with TestClient(create_app(Settings(store=store_url), FixedClassifier()), client=LOOPBACK) as client:  # type: ignore[arg-type]
+    with local_client(create_app(Settings(store=store_url), FixedClassifier())) as client:  # type: ignore[arg-type]
         yield client
 
 
@@ -236,6 +236,17 @@ def test_without_a_key_nothing_opens_once_there_is_one(client: TestClient, key: 
     assert client.get("/healthz").status_code == client.get("/readyz").status_code == 200
 
 
+def test_without_a_key_only_this_machine_is_let_in_by_its_own_name(client: TestClient) -> None:
+    assert client.get("/v1/petitions").status_code == 200
+    rebound = client.get("/v1/petitions", headers={"Host": "evil.example"})
+    assert (rebound.status_code, rebound.json()["error"]["kind"]) == (401, "unauthenticated")
+    assert rebound.headers["WWW-Authenticate"] == "Bearer"
+    outside = TestClient(client.app, base_url="http://127.0.0.1", client=("10.0.0.7", 50_000))
+    assert (
+        outside.get("/v1/petitions").status_code == outside.post("/v1/classify", json={"text": "a"}).status_code == 401
+    )
+
+
 def test_each_role_does_its_own_and_no_more(client: TestClient, key: MakeKey) -> None:
     keys = {role: key(role) for role in (Role.INTAKE, Role.REVIEWER, Role.AUDITOR, Role.ADMIN)}
     keys[Role.OFFICER] = key(Role.OFFICER, ("so_xay_dung",))
@@ -321,9 +332,7 @@ def test_the_audit_log_is_verified_over_http(client: TestClient, store: Engine) 
 
 
 def test_too_many_requests_are_told_when_to_come_back(store_url: str) -> None:
-    with TestClient(
-        create_app(Settings(store=store_url, rate_per_minute=3), FixedClassifier()), client=LOOPBACK
-    ) as client:  # type: ignore[arg-type]
+    with local_client(create_app(Settings(store=store_url, rate_per_minute=3), FixedClassifier())) as client:  # type: ignore[arg-type]
         assert [client.get("/v1/petitions").status_code for _ in range(3)] == [200] * 3
         refused = client.get("/v1/petitions")
     assert (refused.status_code, refused.json()["error"]["kind"]) == (429, "rate_limited")

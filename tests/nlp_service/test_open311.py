@@ -13,7 +13,7 @@ from nlp_service.keys import create_key
 from nlp_service.roles import Role
 from nlp_service.settings import Settings
 from nlp_service.store import writing
-from tests.nlp_service.offices import LOOPBACK, POTHOLE, FixedClassifier
+from tests.nlp_service.offices import POTHOLE, FixedClassifier, local_client
 
 BASE = "/open311/v2"
 FORM = {
@@ -30,7 +30,7 @@ FORM = {
 
 @pytest.fixture
 def client() -> Iterator[TestClient]:
-    with TestClient(create_app(Settings(), FixedClassifier()), client=LOOPBACK) as client:  # type: ignore[arg-type]
+    with local_client(create_app(Settings(), FixedClassifier())) as client:  # type: ignore[arg-type]
         yield client
 
 
