@@ -8,6 +8,7 @@ scikit-learn and scipy would double the serving install; a test holds the two to
 import re
 from collections import Counter
 from collections.abc import Iterator
+from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 
@@ -19,6 +20,9 @@ WORD_GRAMS = (1, 2)
 LETTER_GRAMS = (2, 5)
 
 Floats = npt.NDArray[np.float32]
+
+_REMEMBERED = 20
+"""Longer words are not remembered: one could be a megabyte."""
 
 _WORD = re.compile(r"\b\w\w+\b")
 
@@ -68,6 +72,8 @@ class LinearModel:
         self._idf = idf
         self._weights, self._scales, self._intercepts = weights, scales, intercepts
         self.sizes = heads
+        # Most syllables of a petition were in the one before it: their runs of letters are looked up once.
+        self._letter_rows = lru_cache(maxsize=20_000)(self._rows_of_letters)
         if weights.shape != (len(words) + len(letters), sum(heads.values())) or len(idf) != len(weights):
             raise ValueError(f"{LINEAR_FILE}: weights are {weights.shape}, which does not fit features and classes")
 
@@ -88,13 +94,19 @@ class LinearModel:
                 dict(zip(heads, arrays["sizes"].tolist(), strict=True)),
             )
 
+    def _rows_of_letters(self, text: str) -> tuple[int, ...]:
+        return tuple(self._letters[gram] for gram in letter_grams(text) if gram in self._letters)
+
     def margins(self, wording: str) -> dict[str, Floats]:
         """(classes,) for every head."""
         text = wording.lower()
         rows: list[int] = []
         values: list[Floats] = []
-        for known, grams in ((self._words, word_grams(text)), (self._letters, letter_grams(text))):
-            counts = Counter(known[gram] for gram in grams if gram in known)
+        letters: Counter[int] = Counter()
+        for word in text.split():
+            letters.update(self._letter_rows(word) if len(word) <= _REMEMBERED else self._rows_of_letters(word))
+        words = Counter(self._words[gram] for gram in word_grams(text) if gram in self._words)
+        for counts in (words, letters):
             if not counts:
                 continue
             chosen = list(counts)
