@@ -1,8 +1,8 @@
 """What people do with petitions that are in the store: list, read, change the status. Every look at a raw text is audited.
 
 Who sees what is decided here and nowhere else: an officer the petitions of its bodies and communes, a restricted one only
-where its body leads; raw text and senders only roles that need them (`roles.RIGHTS`). What is outside a scope does not exist for
-the one who asks: 404, as for an id that was never given.
+where its body leads; an intake key what it handed in itself; raw text and senders only roles that need them
+(`roles.RIGHTS`). What is outside a scope does not exist for the one who asks: 404, as for an id that was never given.
 """
 
 import base64
@@ -255,6 +255,8 @@ class Casework:
 
 def scope(principal: Principal) -> list[ColumnElement[bool]]:
     """Conditions that keep a query within what the principal may see."""
+    if principal.role is Role.INTAKE:
+        return [petitions.c.submitted_by == principal.name]
     if principal.role is not Role.OFFICER:
         return []
     conditions: list[ColumnElement[bool]] = []

@@ -149,7 +149,7 @@ class Intake:
         return response, any(body["emergency"] for body in bodies)
 
     def _insert(self, connection: Connection, work: Sequence[_Work], actor: str, now: datetime) -> list[dict[str, Any]]:
-        rows = [_petition_row(item, now) for item in work]
+        rows = [_petition_row(item, actor, now) for item in work]
         ids = list(
             connection.execute(
                 insert(petitions).returning(petitions.c.id, sort_by_parameter_order=True), rows
@@ -304,7 +304,7 @@ def alert_payload(petition_id: int, item: _Work, routing: dict[str, Any]) -> dic
     }
 
 
-def _petition_row(item: _Work, now: datetime) -> dict[str, Any]:
+def _petition_row(item: _Work, actor: str, now: datetime) -> dict[str, Any]:
     decision, assessment, incoming = item.classification.decision, item.assessment, item.incoming
     routing = assessment.routing
     return {
@@ -316,6 +316,7 @@ def _petition_row(item: _Work, now: datetime) -> dict[str, Any]:
         "created_at": now,
         "updated_at": now,
         "channel": incoming.channel,
+        "submitted_by": actor,
         "commune_given": incoming.commune,
         "commune_code": assessment.place.unit.code if assessment.place.unit else None,
         "place": place_as_dict(assessment.place),

@@ -10,7 +10,7 @@ from nlp_service.errors import ErrorKind, PetitionError
 class Role(StrEnum):
     """What a key is for.
 
-    intake: hands petitions in and reads back what became of them, without raw text.
+    intake: hands petitions in and reads back what became of its own, without raw text.
     officer: reads and handles the petitions of its own bodies and communes.
     reviewer: reads and handles all petitions.
     auditor: reads everything but raw text and senders; verifies the audit log.

@@ -93,6 +93,7 @@ petitions = Table(
     Column("created_at", UtcDateTime, nullable=False),
     Column("updated_at", UtcDateTime, nullable=False),
     Column("channel", String(50), nullable=False),
+    Column("submitted_by", String(100), nullable=False, index=True),  # the key that handed it in
     Column("commune_given", String(200)),
     Column("commune_code", String(10), index=True),
     Column("place", JSON, nullable=False),

@@ -317,6 +317,19 @@ def test_an_officer_reads_nothing_outside_its_scope(client: TestClient, key: Mak
     assert detail["sender"] is None and detail["text"] == BRIBE
 
 
+def test_a_system_that_hands_in_reads_its_own_alone(client: TestClient, store: Engine) -> None:
+    with writing(store) as connection:
+        portal, hotline = (
+            {"Authorization": f"Bearer {create_key(connection, name, Role.INTAKE, datetime.now(UTC))}"}
+            for name in ("portal", "hotline")
+        )
+    own = submit(client, POTHOLE, headers=portal)["id"]
+    others = submit(client, FLOOD, headers=hotline)["id"]
+    assert (listed(client, portal), listed(client, hotline)) == ([own], [others])
+    assert client.get(f"/v1/petitions/{others}", headers=portal).status_code == 404
+    assert client.get(f"/open311/v2/requests/{others}.json", headers=portal).status_code == 404
+
+
 def test_the_audit_log_is_verified_over_http(client: TestClient, store: Engine) -> None:
     submit(client)
     verdict = client.get("/v1/audit/verify").json()

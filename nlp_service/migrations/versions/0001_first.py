@@ -85,6 +85,7 @@ def upgrade() -> None:
         sa.Column("created_at", TIME, nullable=False),
         sa.Column("updated_at", TIME, nullable=False),
         sa.Column("channel", sa.String(length=50), nullable=False),
+        sa.Column("submitted_by", sa.String(length=100), nullable=False),
         sa.Column("commune_given", sa.String(length=200), nullable=True),
         sa.Column("commune_code", sa.String(length=10), nullable=True),
         sa.Column("place", sa.JSON(), nullable=False),
@@ -109,6 +110,7 @@ def upgrade() -> None:
     op.create_index(op.f("ix_petitions_commune_code"), "petitions", ["commune_code"], unique=False)
     op.create_index("ix_petitions_due", "petitions", ["status", "due_at"], unique=False)
     op.create_index("ix_petitions_order", "petitions", ["emergency", "received_at", "id"], unique=False)
+    op.create_index(op.f("ix_petitions_submitted_by"), "petitions", ["submitted_by"], unique=False)
     op.create_index(op.f("ix_petitions_text_sha256"), "petitions", ["text_sha256"], unique=False)
     op.create_table(
         "alerts",
