@@ -29,6 +29,9 @@ FIRST_WAIT, LONGEST_WAIT = timedelta(seconds=2), timedelta(minutes=5)
 """Doubling between these: a receiver that is down for hours still gets its alerts, the fiftieth after about four hours."""
 
 TIMEOUT_S = 10
+CLAIM = timedelta(minutes=1)
+"""After so long another process may try an alert that one took and did not come back with."""
+
 _BLOCK = 20
 
 
@@ -59,7 +62,7 @@ def post(url: str, body: bytes, headers: dict[str, str]) -> int:
 
     try:
         return httpx2.post(url, content=body, headers=headers, timeout=TIMEOUT_S, follow_redirects=False).status_code
-    except httpx2.HTTPError as error:
+    except (httpx2.HTTPError, httpx2.InvalidURL) as error:
         raise ConnectionError(type(error).__name__) from error
 
 
@@ -126,8 +129,23 @@ class Dispatcher:
             if not rows:
                 break
             for row in rows:
-                delivered += self._attempt(row.id, row.payload, row.attempts)
+                if self._stopping.is_set():
+                    break
+                if self._claim(row.id, row.attempts):
+                    delivered += self._attempt(row.id, row.payload, row.attempts)
         return delivered
+
+    def _claim(self, alert_id: int, attempts: int) -> bool:
+        """Takes an alert for this process: with several on one store each attempt is made by one of them."""
+        with writing(self._engine) as connection:
+            done = connection.execute(
+                update(alerts)
+                .where(
+                    alerts.c.id == alert_id, alerts.c.attempts == attempts, alerts.c.next_attempt_at <= self._clock()
+                )
+                .values(attempts=attempts + 1, next_attempt_at=self._clock() + CLAIM)
+            )
+        return done.rowcount == 1
 
     def _attempt(self, alert_id: int, payload: dict[str, Any], attempts: int) -> bool:
         now = self._clock()
@@ -154,7 +172,9 @@ class Dispatcher:
             )
             self._count("given_up" if given_up else "failed")
         with writing(self._engine) as connection:
-            connection.execute(update(alerts).where(alerts.c.id == alert_id).values(attempts=attempts + 1, **values))
+            connection.execute(
+                update(alerts).where(alerts.c.id == alert_id, alerts.c.delivered_at.is_(None)).values(values)
+            )
         return problem is None
 
     def _until_next(self) -> float:

@@ -23,7 +23,7 @@ from nlp_service import __version__
 from nlp_service.alerts import Dispatcher, Webhook, undelivered
 from nlp_service.api_access import Classifier, Gate
 from nlp_service.api_errors import ERRORS, ErrorBody, ErrorOut, add_errors
-from nlp_service.api_petitions import add_petitions
+from nlp_service.api_petitions import Short, add_petitions
 from nlp_service.batching import Batcher
 from nlp_service.casework import Casework
 from nlp_service.errors import ErrorKind, PetitionError
@@ -53,7 +53,7 @@ class PetitionIn(BaseModel):
 class BatchPetitionIn(BaseModel):
     """One petition of a batch. `text` is checked petition by petition, so that a bad one spoils nothing else."""
 
-    id: str | int | None = Field(default=None, description="Comes back with the result")
+    id: Short | int | None = Field(default=None, description="Comes back with the result")
     text: Any = Field(default=None, description="The petition's words, Vietnamese, plain text")
     commune: str | None = Field(default=None, max_length=200)
     received_at: datetime | None = None
@@ -143,7 +143,7 @@ def create_app(settings: Settings, classifier: PetitionClassifier | None = None)
         state.classifier, state.batcher, state.rules, state.engine = loaded, batcher, rules, engine
         state.gate = Gate(settings.rate_per_minute)
         state.casework = Casework(engine)
-        state.intake = Intake(engine, rules, on_alert=dispatcher.wake if dispatcher else lambda: None)
+        state.intake = Intake(engine, rules, on_alert=dispatcher.wake if dispatcher else None)
         state.classify = partial(_classify, app, settings, metrics)
         if dispatcher:
             dispatcher.start()
@@ -169,7 +169,7 @@ def create_app(settings: Settings, classifier: PetitionClassifier | None = None)
     app.add_middleware(_BodyLimit, limit=settings.max_body_bytes)
     add_errors(app, metrics)
     _add_classify(app, settings, metrics)
-    add_petitions(app, settings.max_batch)
+    add_petitions(app, min(settings.max_batch, settings.max_queue))
     add_open311(app)
     _add_operations(app, metrics)
     _add_console(app)
@@ -177,15 +177,15 @@ def create_app(settings: Settings, classifier: PetitionClassifier | None = None)
 
 
 def _dispatcher(engine: Engine, settings: Settings, metrics: Metrics) -> Dispatcher | None:
-    metrics.alerts_undelivered.set_function(lambda: undelivered(engine))
     if settings.alert_url is None:
         return None
+    metrics.alerts_undelivered.set_function(lambda: undelivered(engine))
     if settings.alert_secret is None:
         raise PetitionError(
             ErrorKind.INVALID_REQUEST,
             "PETITIONS_ALERT_URL is set without PETITIONS_ALERT_SECRET; set both: alerts are signed",
         )
-    webhook = Webhook(settings.alert_url, settings.alert_secret.get_secret_value())
+    webhook = Webhook(str(settings.alert_url), settings.alert_secret.get_secret_value())
     return Dispatcher(engine, webhook, count=lambda outcome: metrics.alerts.labels(outcome).inc())
 
 

@@ -5,10 +5,11 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from fastapi import Depends, Request
 from fastapi.security import HTTPBearer
-from limits import RateLimitItemPerMinute
+from limits import RateLimitItem, RateLimitItemPerMinute
 from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
 
@@ -16,6 +17,9 @@ from nlp_service.errors import ErrorKind, PetitionError
 from nlp_service.keys import any_key, authenticate, note_use
 from nlp_service.roles import LOCAL, Principal, Right, is_loopback
 from nlp_service.store import writing
+
+GUESSES = RateLimitItemPerMinute(60)
+"""Wrong keys that an address may present in a minute."""
 
 
 class Gate:
@@ -36,33 +40,37 @@ class Gate:
         """
         key = presented or _presented(request)
         client = request.client.host if request.client else "unknown"
-        # Guesses are counted by address, before the store is asked.
-        self._count(f"address {client}" if key is None else f"key {key[:12]} {client}")
         engine, now = request.app.state.engine, datetime.now(UTC)
         with engine.connect() as connection:
             if key is None:
-                # The name asked for as well: a web page whose name was pointed at this machine (DNS rebinding) stays out.
-                if is_loopback(client) and is_loopback(request.url.hostname or "") and not any_key(connection):
+                self._count(self._limit, f"address {client}")
+                if _from_here(request, client) and not any_key(connection):
                     return LOCAL
                 raise PetitionError(
                     ErrorKind.UNAUTHENTICATED,
                     "an API key is needed; send it as 'Authorization: Bearer KEY' (`petitions keys create` makes one)",
                 )
-            principal, stale = authenticate(connection, key, now)
+            try:
+                principal, stale = authenticate(connection, key, now)
+            except PetitionError:
+                # Good keys from the same address (a proxy's) go on.
+                self._count(GUESSES, client)
+                raise
+        self._count(self._limit, f"key {principal.name}")
         if stale:
             with writing(engine) as connection:
                 note_use(connection, principal.name, now)
         return principal
 
-    def _count(self, who: str) -> None:
-        if self._limiter.hit(self._limit, who):
+    def _count(self, limit: RateLimitItem, who: str) -> None:
+        if self._limiter.hit(limit, who):
             return
-        reset = self._limiter.get_window_stats(self._limit, who).reset_time
+        reset = self._limiter.get_window_stats(limit, who).reset_time
         wait = max(1, math.ceil(reset - time.time()))
         raise PetitionError(
             ErrorKind.RATE_LIMITED,
-            f"more than {self._limit.amount} requests a minute; try again in {wait} s, or send many petitions in one request",
-            limit=self._limit.amount,
+            f"more than {limit.amount} requests a minute; try again in {wait} s, or send many petitions in one request",
+            limit=limit.amount,
             retry_after_s=wait,
         )
 
@@ -95,3 +103,16 @@ def _presented(request: Request) -> str | None:
     if scheme.lower() == "bearer" and token.strip():
         return token.strip()
     return request.headers.get("x-api-key") or None
+
+
+def _from_here(request: Request, client: str) -> bool:
+    """From this machine, by its own name, and not from a web page of another one.
+
+    A page whose name was pointed at this machine (DNS rebinding) asks by that name; a form on a page says where it is from.
+    """
+    origin = request.headers.get("origin")
+    return (
+        is_loopback(client)
+        and is_loopback(request.url.hostname or "")
+        and (origin is None or is_loopback(urlsplit(origin).hostname or ""))
+    )

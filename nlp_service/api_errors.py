@@ -8,6 +8,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 
 from nlp_service.errors import ErrorKind, PetitionError
@@ -57,14 +58,17 @@ def problems(errors: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
     ]
 
 
+def retry_after(error: PetitionError) -> dict[str, str]:
+    """The header that goes with 429; nothing with other statuses."""
+    return {"Retry-After": str(error.detail.get("retry_after_s", RETRY_AFTER_S))} if error.http_status == 429 else {}
+
+
 def add_errors(app: FastAPI, metrics: Metrics) -> None:
     """Every failure of `app` becomes the one shape, and is counted by kind."""
 
     def respond(error: PetitionError, status: int | None = None) -> JSONResponse:
         metrics.errors.labels(error.kind.value).inc()
-        headers = {}
-        if error.http_status == 429:
-            headers["Retry-After"] = str(error.detail.get("retry_after_s", RETRY_AFTER_S))
+        headers = retry_after(error)
         if error.kind is ErrorKind.UNAUTHENTICATED:
             headers["WWW-Authenticate"] = "Bearer"
         return JSONResponse(error.as_dict(), status or error.http_status, headers)
@@ -98,6 +102,14 @@ def add_errors(app: FastAPI, metrics: Metrics) -> None:
         message = f"{request.method} {request.url.path}: {error.detail}; see /openapi.json for what there is"
         return respond(PetitionError(kind, message), error.status_code)
 
+    async def on_store(request: Request, error: Exception) -> JSONResponse:
+        log.error("the store failed (%s) in %s", type(error).__name__, request.method)
+        return respond(
+            PetitionError(
+                ErrorKind.INVALID_STORE, f"the store does not answer ({type(error).__name__}); try again shortly"
+            )
+        )
+
     async def on_bug(request: Request, error: Exception) -> JSONResponse:
         log.error("unexpected %s in %s %s", type(error).__name__, request.method, request.url.path)
         return respond(PetitionError(ErrorKind.INTERNAL, f"unexpected {type(error).__name__}; tell the operator"))
@@ -105,4 +117,5 @@ def add_errors(app: FastAPI, metrics: Metrics) -> None:
     app.add_exception_handler(PetitionError, on_petition_error)
     app.add_exception_handler(RequestValidationError, on_invalid)
     app.add_exception_handler(HTTPException, on_http)
+    app.add_exception_handler(SQLAlchemyError, on_store)
     app.add_exception_handler(Exception, on_bug)

@@ -25,6 +25,7 @@ from nlp_service.casework import Casework, Due, Filter, Status
 from nlp_service.errors import ErrorKind, PetitionError
 from nlp_service.intake import Intake, Receipt, RequestKey, request_sha256
 from nlp_service.roles import Principal
+from nlp_service.store import snapshot
 from nlp_service.triage import Incoming, Sender
 
 VIETNAM = ZoneInfo("Asia/Ho_Chi_Minh")
@@ -272,9 +273,7 @@ def add_petitions(app: FastAPI, max_batch: int) -> None:
                 petitions=len(items),
                 limit=max_batch,
             )
-        key = (
-            RequestKey(idempotency_key, request_sha256(submission.model_dump(mode="json"))) if idempotency_key else None
-        )
+        key = RequestKey(idempotency_key, request_sha256(await request.body())) if idempotency_key else None
         many = isinstance(submission, PetitionsSubmit)
         answer = await submit_all(request.app, principal, items, key, many)
         response.status_code = answer["status"]
@@ -333,7 +332,7 @@ def add_petitions(app: FastAPI, max_batch: int) -> None:
         head: Annotated[str | None, Query(pattern="^[0-9a-f]{64}$", description="A head noted earlier")] = None,
     ) -> VerdictOut:
         """Walk the whole audit log and say whether a row was changed, removed or moved."""
-        with request.app.state.engine.connect() as connection:
+        with snapshot(request.app.state.engine) as connection:
             verdict = audit.verify(connection, head)
         return VerdictOut(
             intact=verdict.intact,

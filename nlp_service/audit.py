@@ -96,6 +96,7 @@ def verify(connection: Connection, noted_head: str | None = None) -> Verdict:
     """Walk the chain.
 
     Args:
+        connection: a `store.snapshot`, so that what is added meanwhile is not taken for a break.
         noted_head: a head that an earlier call returned; it must still be in the chain.
     """
     expected, previous = 1, GENESIS

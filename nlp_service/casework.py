@@ -1,4 +1,4 @@
-"""What people do with petitions that are in the store: list, read, change the status. Every look at a raw text is audited.
+"""What people do with petitions that are in the store: list, read, change the status. Every look at a raw text, and every search in them, is audited.
 
 Who sees what is decided here and nowhere else: an officer the petitions of its bodies and communes, a restricted one only
 where its body leads; an intake key what it handed in itself; raw text and senders only roles that need them
@@ -13,17 +13,44 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, and_, exists, insert, or_, select, update
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    ColumnElement,
+    Connection,
+    Engine,
+    and_,
+    exists,
+    insert,
+    literal,
+    or_,
+    select,
+    tuple_,
+    update,
+)
 
 from nlp_service import audit
 from nlp_service.errors import ErrorKind, PetitionError
 from nlp_service.intake import stored
 from nlp_service.pii import mask
 from nlp_service.roles import Principal, Right, Role
-from nlp_service.store import assignments, decisions, petitions, predictions, routings, senders, writing
+from nlp_service.store import (
+    UtcDateTime,
+    assignments,
+    decisions,
+    petitions,
+    predictions,
+    routings,
+    senders,
+    snapshot,
+    writing,
+)
 from nlp_service.text import fold, normalise
 
 EXCERPT_CHARS = 240
+UNSURE_CHARS = 80
+"""No name, number or address is longer."""
+
 DUE_SOON = timedelta(days=2)
 
 
@@ -113,14 +140,16 @@ class Casework:
         if cursor:
             conditions.append(_after(cursor))
         order = (petitions.c.emergency.desc(), petitions.c.received_at.desc(), petitions.c.id.desc())
-        with self._engine.connect() as connection:
+        with snapshot(self._engine) as connection:
             ids = (
                 connection.execute(select(petitions.c.id).where(*conditions).order_by(*order).limit(limit + 1))
                 .scalars()
                 .all()
             )
-            found = {row["id"]: row for row in stored(connection, petitions.c.id.in_(ids[:limit]))}
-        rows = [found[i] for i in ids[:limit] if i in found]
+            found = {row["id"]: row for row in stored(connection, petitions.c.id.in_(ids[:limit]), scope(principal))}
+        if wanted.words:
+            self._note(principal, "petitions.search", "petitions")
+        rows = [found[i] for i in ids[:limit]]
         more = len(ids) > limit and rows
         return Page([_listed(row) for row in rows], _cursor(rows[-1]) if more else None)
 
@@ -132,19 +161,24 @@ class Casework:
         """
         principal.require(Right.READ)
         raw = principal.may(Right.READ_RAW)
-        with self._engine.connect() as connection:
+        with snapshot(self._engine) as connection:
             row = _one(connection, principal, petition_id)
             body: dict[str, Any] = dict(row["body"])
             sender = (
                 connection.execute(select(senders).where(senders.c.petition_id == petition_id)).mappings().one_or_none()
             )
             body["text"] = row["text"] if raw else mask(row["text"])
+            body["location"] = row["location"] if raw else _point(row)
             body["text_masked"] = not raw or row["masked_at"] is not None
             body["sender"] = _sender(principal, row, dict(sender) if sender else None)
             body["predictions"] = _history(connection, predictions, petition_id, "result", "model_version")
             body["routings"] = _history(connection, routings, petition_id, "result", "rules_version")
             body["decisions"] = [
-                {**entry, "at": entry["at"].isoformat()}
+                {
+                    **entry,
+                    "at": entry["at"].isoformat(),
+                    "reason": entry["reason"] if raw else mask(entry["reason"] or "") or None,
+                }
                 for entry in connection.execute(
                     select(
                         decisions.c.at,
@@ -160,13 +194,12 @@ class Casework:
             ]
             body["audit"] = audit.history(connection, f"petition:{petition_id}") if principal.may(Right.AUDIT) else []
         if raw:
-            with writing(self._engine) as connection:
-                audit.append(
-                    connection,
-                    self._clock(),
-                    [audit.Entry(principal.name, "petition.read", f"petition:{petition_id}", {})],
-                )
+            self._note(principal, "petition.read", f"petition:{petition_id}")
         return body
+
+    def _note(self, principal: Principal, action: str, subject: str) -> None:
+        with writing(self._engine) as connection:
+            audit.append(connection, self._clock(), [audit.Entry(principal.name, action, subject, {})])
 
     def change_status(
         self, principal: Principal, petition_id: int, status: Status, reason: str | None, version: int | None = None
@@ -277,7 +310,7 @@ def _belongs_to(bodies: Sequence[str]) -> ColumnElement[bool]:
 def _one(connection: Connection, principal: Principal, petition_id: int, lock: bool = False) -> dict[str, Any]:
     if lock:
         connection.execute(select(petitions.c.id).where(petitions.c.id == petition_id).with_for_update())
-    rows = stored(connection, and_(petitions.c.id == petition_id, *scope(principal)))
+    rows = stored(connection, and_(petitions.c.id == petition_id, *scope(principal)), scope(principal))
     if not rows:
         raise PetitionError(
             ErrorKind.NOT_FOUND, f"there is no petition {petition_id} that you may see", petition_id=petition_id
@@ -289,7 +322,7 @@ def _sender(principal: Principal, row: dict[str, Any], sender: dict[str, Any] | 
     """A denouncer's identity is confidential (Law on Denunciations 2018, Article 56): not even the body that settles it sees it here."""
     if sender is None or not principal.may(Right.READ_RAW):
         return None
-    if row["petition_type"] == "denunciation" and principal.role is Role.OFFICER:
+    if (row["restricted"] or row["petition_type"] == "denunciation") and principal.role is Role.OFFICER:
         return None
     return {name: sender[name] for name in ("name", "phone", "email", "address", "citizen_id") if sender[name]}
 
@@ -305,13 +338,16 @@ def _history(connection: Connection, table: Any, petition_id: int, *columns: str
 
 def _listed(row: dict[str, Any]) -> dict[str, Any]:
     """In a list a petition is short and masked, whoever asks: the raw text is read one at a time, and audited."""
-    # Masked well beyond what is shown, so that no number is cut before it could be recognised.
-    masked = mask(normalise(row["text"])[: 2 * EXCERPT_CHARS])
-    excerpt = masked if len(masked) <= EXCERPT_CHARS else masked[:EXCERPT_CHARS].rsplit(" ", 1)[0] + " …"
+    clean = normalise(row["text"])
+    masked = mask(clean[: 2 * EXCERPT_CHARS])
+    # The end of a text that was cut is never shown: a number cut in two is not recognised.
+    shown = EXCERPT_CHARS if len(clean) <= 2 * EXCERPT_CHARS else min(EXCERPT_CHARS, max(len(masked) - UNSURE_CHARS, 0))
+    excerpt = masked if len(masked) <= shown else masked[:shown].rsplit(" ", 1)[0] + " …"
     body = {name: value for name, value in row["body"].items() if name not in ("classification", "routing")}
     classification, routing = row["body"]["classification"], row["body"]["routing"]
     return {
         **body,
+        "location": _point(row),
         "excerpt": excerpt,
         "zone": row["zone"],
         "updated_at": row["updated_at"].astimezone(UTC).isoformat(),
@@ -319,6 +355,12 @@ def _listed(row: dict[str, Any]) -> dict[str, Any]:
         "category_probability": classification["category"]["probability"],
         "lead": routing["lead"],
     }
+
+
+def _point(row: dict[str, Any]) -> dict[str, Any] | None:
+    """Of the location the coordinates alone, for who reads no raw text; of a restricted petition nothing."""
+    location = row["location"] or {}
+    return None if row["restricted"] else {name: location[name] for name in ("lat", "long") if name in location} or None
 
 
 def _cursor(row: dict[str, Any]) -> str:
@@ -331,13 +373,13 @@ def _after(cursor: str) -> ColumnElement[bool]:
         raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
         emergency, received, petition_id = json.loads(raw)
         at = datetime.fromisoformat(received)
-        if not (isinstance(emergency, bool) and isinstance(petition_id, int) and at.tzinfo):
+        if not (isinstance(emergency, bool) and isinstance(petition_id, int) and 0 < petition_id < 2**63 and at.tzinfo):
             raise ValueError
-    except (ValueError, TypeError, RecursionError) as error:
+        at = at.astimezone(UTC)
+    except (ValueError, TypeError, RecursionError, OverflowError) as error:
         raise PetitionError(
             ErrorKind.INVALID_REQUEST, "this cursor is not one that a list returned; start again without `cursor`"
         ) from error
     columns = petitions.c
-    later = or_(columns.received_at < at, and_(columns.received_at == at, columns.id < petition_id))
-    within = and_(columns.emergency.is_(emergency), later)
-    return or_(within, columns.emergency.is_(False)) if emergency else within
+    place = tuple_(literal(emergency, Boolean()), literal(at, UtcDateTime()), literal(petition_id, BigInteger()))
+    return tuple_(columns.emergency, columns.received_at, columns.id) < place

@@ -130,10 +130,13 @@ def serve(
     import uvicorn
 
     from nlp_service.api import create_app
+    from nlp_service.logs import without_values
     from nlp_service.pipeline import PetitionClassifier
     from nlp_service.triage import load_rules
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(without_values)
     for noisy in ("alembic", "httpx2"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     address = host or settings.host
@@ -180,7 +183,9 @@ def keys_create(
     role: Annotated[Role, typer.Option(help="What it may do")],
     body: Annotated[list[str] | None, typer.Option(help="Officer: body whose petitions it sees; repeatable")] = None,
     commune: Annotated[list[str] | None, typer.Option(help="Officer: commune, by code or name; repeatable")] = None,
-    days: Annotated[int | None, typer.Option(min=1, help="Days until it expires; never if not given")] = None,
+    days: Annotated[
+        int | None, typer.Option(min=1, max=36_500, help="Days until it expires; never if not given")
+    ] = None,
 ) -> None:
     """Make an API key and print it. It is shown this once."""
     from nlp_service import audit
@@ -266,8 +271,9 @@ def verify_audit(
 ) -> None:
     """Walk the audit log; exit code 1 if a row was changed, removed or moved."""
     from nlp_service import audit
+    from nlp_service.store import snapshot
 
-    with _store(Settings()).connect() as connection:
+    with snapshot(_store(Settings())) as connection:
         verdict = audit.verify(connection, head)
     if verdict.intact:
         typer.echo(f"intact: {verdict.rows} rows, head {verdict.head}")
@@ -278,7 +284,7 @@ def verify_audit(
 
 @app.command()
 def forget(
-    older_than_days: Annotated[int, typer.Option(min=1, help="Age since receipt")],
+    older_than_days: Annotated[int, typer.Option(min=1, max=36_500, help="Age since receipt")],
     reason: Annotated[str, typer.Option(help="Goes into the register of deletions")],
     delete: Annotated[bool, typer.Option("--delete", help="Delete instead of masking")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count")] = False,
@@ -287,6 +293,10 @@ def forget(
     from nlp_service.retention import Mode
     from nlp_service.retention import forget as forget_old
 
+    if len(reason) > 200:
+        raise PetitionError(
+            ErrorKind.INVALID_REQUEST, f"the reason has {len(reason)} characters, limit 200; shorten it"
+        )
     mode = Mode.DELETE if delete else Mode.MASK
     report = forget_old(_store(Settings()), mode, timedelta(days=older_than_days), "cli", reason, dry_run)
     verb = f"{'would be' if dry_run else 'were'} {'deleted' if delete else 'masked'}"

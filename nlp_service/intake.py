@@ -5,15 +5,14 @@ repeated with its Idempotency-Key gets the first answer again.
 """
 
 import hashlib
-import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Engine, bindparam, func, insert, select, update
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import ColumnElement, Connection, Engine, and_, bindparam, delete, func, insert, select, update
+from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from nlp_service import audit
 from nlp_service.errors import ErrorKind, PetitionError
@@ -27,7 +26,12 @@ log = logging.getLogger(__name__)
 REPEAT_WITHIN = timedelta(days=365)
 """The same sender about the same category within this time is a repeat."""
 
+IDEMPOTENCY_KEPT = timedelta(days=7)
+"""Long enough for a client that repeats a request after a long week-end's outage."""
+
 _ATTEMPTS = 5
+_GIVE_WAY = ("40P01", "40001")
+_SHORTEST_NUMBER = 9
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,7 @@ class Intake:
 
     Args:
         names: Vietnamese names of bodies by id.
-        on_alert: called after the commit when an emergency was among the petitions.
+        on_alert: called after the commit when an emergency was among the petitions; None: nobody is to be alerted.
     """
 
     def __init__(
@@ -70,7 +74,7 @@ class Intake:
         engine: Engine,
         rules: Rules,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
-        on_alert: Callable[[], None] = lambda: None,
+        on_alert: Callable[[], None] | None = None,
     ) -> None:
         self._engine = engine
         self._rules = rules
@@ -106,12 +110,14 @@ class Intake:
             try:
                 with writing(self._engine) as connection:
                     response, alarm = self._store(connection, work, actor, request, answer)
-                if alarm:
+                if alarm and self._on_alert:
                     self._on_alert()
                 return response
-            except IntegrityError:
-                # Another request stored one of these external ids, or this key, at the same moment: now it is there to be found.
-                if attempt == _ATTEMPTS - 1:
+            except DBAPIError as error:
+                # Another request stored one of these external ids, or this key, at the same moment: now it is there to be
+                # found. PostgreSQL may also have chosen this one to give way (deadlock, serialisation).
+                again = isinstance(error, IntegrityError) or getattr(error.orig, "sqlstate", "") in _GIVE_WAY
+                if not again or attempt == _ATTEMPTS - 1:
                     raise
         raise AssertionError("unreachable")
 
@@ -131,7 +137,7 @@ class Intake:
         """The answer, and whether a new emergency is in it."""
         if request and (known := _replay(connection, actor, request)) is not None:
             return known, False
-        receipts, fresh = _known(connection, work)
+        receipts, fresh = _known(connection, work, actor)
         now = self._clock()
         bodies = self._insert(connection, [work[index] for index in fresh], actor, now) if fresh else []  # type: ignore[misc]
         for index, body in zip(fresh, bodies, strict=True):
@@ -140,7 +146,9 @@ class Intake:
             receipts[index] = earlier
         complete = [receipt for receipt in receipts if receipt is not None]
         response = answer(complete)
-        if request:
+        failed = any(isinstance(receipt, PetitionError) and receipt.http_status >= 500 for receipt in complete)
+        if request and not failed:  # what failed here may be sent again under the same key
+            forget_requests(connection, now)
             connection.execute(
                 insert(idempotency).values(
                     actor=actor, key=request.key, request_sha256=request.request_sha256, response=response, at=now
@@ -204,6 +212,7 @@ class Intake:
                 update(petitions).where(petitions.c.id == bindparam("own")).values(repeat_of=bindparam("earlier")),
                 [{"own": i, "earlier": earlier} for i, earlier in repeats.items()],
             )
+        seen = _seen(connection, repeats.values(), [petitions.c.submitted_by == actor])
         emergencies = [
             {
                 "petition_id": i,
@@ -213,13 +222,13 @@ class Intake:
                 "next_attempt_at": now,
             }
             for (i, item), route in zip(numbered, routes, strict=True)
-            if item.assessment.emergency
+            if item.assessment.emergency and self._on_alert
         ]
         if emergencies:
             connection.execute(insert(alerts), emergencies)
         audit.append(connection, now, [self._entry(i, item, actor) for i, item in numbered])
         return [
-            describe({**row, "id": i, "repeat_of": repeats.get(i), "version": 1}, result, route)
+            describe({**row, "id": i, "repeat_of": seen.get(repeats.get(i)), "version": 1}, result, route)
             for i, row, result, route in zip(ids, rows, results, routes, strict=True)
         ]
 
@@ -270,7 +279,10 @@ def describe(row: Mapping[Any, Any], classification: dict[str, Any], routing: di
 
 def fingerprint(sender: Sender) -> str | None:
     """The same for two petitions of one sender: of the citizen id, else the phone's last nine digits, else the e-mail."""
-    for value in (_digits(sender.citizen_id), _digits(sender.phone)[-9:], (sender.email or "").strip().lower()):
+    numbers = [_digits(number)[-length:] for number, length in ((sender.citizen_id, 12), (sender.phone, 9))]
+    email = (sender.email or "").strip().lower()
+    # Shorter ones are placeholders ("0", "không có"), which strangers share.
+    for value in (*(n for n in numbers if len(n) >= _SHORTEST_NUMBER), email if "@" in email else ""):
         if value:
             return hashlib.sha256(value.encode()).hexdigest()
     return None
@@ -336,12 +348,13 @@ def _petition_row(item: _Work, actor: str, now: datetime) -> dict[str, Any]:
 
 
 def _known(
-    connection: Connection, work: Sequence[_Work | PetitionError]
+    connection: Connection, work: Sequence[_Work | PetitionError], actor: str
 ) -> tuple[list[Receipt | PetitionError | None], list[int]]:
     """Receipts of what needs no storing (errors, petitions that are here already), and the places of those to store."""
     external = {w.incoming.external_id for w in work if isinstance(w, _Work) and w.incoming.external_id}
+    own = petitions.c.submitted_by == actor
     here = (
-        {row["external_id"]: row for row in stored(connection, petitions.c.external_id.in_(external))}
+        {row["external_id"]: row for row in stored(connection, and_(own, petitions.c.external_id.in_(external)), [own])}
         if external
         else {}
     )
@@ -361,7 +374,14 @@ def _known(
             fresh.append(index)
         if name:
             first.add(name)
+    # Always in the same order, so that two requests with the same ids do not wait for each other crosswise.
+    fresh.sort(key=lambda index: _external_id(work[index]))
     return receipts, fresh
+
+
+def _external_id(item: _Work | PetitionError) -> str:
+    """What a petition is called by its sender; "" if it is not called anything."""
+    return (item.incoming.external_id or "") if isinstance(item, _Work) else ""
 
 
 def _within_batch(
@@ -394,9 +414,17 @@ def _same_or_conflict(item: _Work, sha256: str, body: dict[str, Any]) -> Receipt
     )
 
 
-def stored(connection: Connection, where: Any) -> list[dict[str, Any]]:
-    """Petitions with their newest prediction and routing: the row's columns, and `body` as `describe` gives it."""
-    rows = connection.execute(select(petitions).where(where)).mappings().all()
+def stored(
+    connection: Connection, where: ColumnElement[bool], seen_by: Sequence[ColumnElement[bool]]
+) -> list[dict[str, Any]]:
+    """Petitions with their newest prediction and routing: the row's columns, and `body` as `describe` gives it.
+
+    Args:
+        connection: a `store.snapshot`, or the transaction that writes.
+        seen_by: what the reader may see: `repeat_of` names no other petition.
+    """
+    columns = [column for column in petitions.c if column.name != "folded"]
+    rows = connection.execute(select(*columns).where(where)).mappings().all()
     ids = [row["id"] for row in rows]
     newest: dict[str, dict[int, Any]] = {}
     for name, table in (("classification", predictions), ("routing", routings)):
@@ -404,10 +432,35 @@ def stored(connection: Connection, where: Any) -> list[dict[str, Any]]:
             select(table.c.petition_id, table.c.result).where(table.c.petition_id.in_(ids)).order_by(table.c.id)
         )
         newest[name] = {row.petition_id: row.result for row in found}
+    seen = _seen(connection, [row["repeat_of"] for row in rows], seen_by)
     return [
-        {**row, "body": describe(row, newest["classification"][row["id"]], newest["routing"][row["id"]])}
+        {
+            **row,
+            "body": describe(
+                {**row, "repeat_of": seen.get(row["repeat_of"])},
+                newest["classification"][row["id"]],
+                newest["routing"][row["id"]],
+            ),
+        }
         for row in rows
     ]
+
+
+def _seen(
+    connection: Connection, ids: Iterable[int | None], seen_by: Sequence[ColumnElement[bool]]
+) -> dict[int | None, int]:
+    """Those of `ids` that a reader may see, each under itself: who else petitioned is nobody's business."""
+    wanted = {i for i in ids if i is not None}
+    if not wanted:
+        return {}
+    return {
+        i: i for i in connection.execute(select(petitions.c.id).where(petitions.c.id.in_(wanted), *seen_by)).scalars()
+    }
+
+
+def forget_requests(connection: Connection, now: datetime) -> None:
+    """Drop the remembered answers whose time is over."""
+    connection.execute(delete(idempotency).where(idempotency.c.at < now - IDEMPOTENCY_KEPT))
 
 
 def _repeats(connection: Connection, numbered: Sequence[tuple[int, _Work]]) -> dict[int, int]:
@@ -422,20 +475,26 @@ def _repeats(connection: Connection, numbered: Sequence[tuple[int, _Work]]) -> d
             .group_by(petitions.c.text_sha256)
         )
     }
-    first_of_sender: dict[tuple[str, str], int] = {}
+    of_sender: list[Any] = []
     if known := {value for value in prints.values() if value}:
-        since = min(item.incoming.received_at for _, item in numbered) - REPEAT_WITHIN
-        for row in connection.execute(
-            select(senders.c.fingerprint, petitions.c.category, func.min(petitions.c.id).label("first"))
-            .join(petitions, senders.c.petition_id == petitions.c.id)
-            .where(senders.c.fingerprint.in_(known), petitions.c.received_at >= since)
-            .group_by(senders.c.fingerprint, petitions.c.category)
-        ):
-            first_of_sender[row.fingerprint, row.category] = row.first
+        of_sender = list(
+            connection.execute(
+                select(senders.c.fingerprint, petitions.c.category, petitions.c.id, petitions.c.received_at)
+                .join(petitions, senders.c.petition_id == petitions.c.id)
+                .where(senders.c.fingerprint.in_(known))
+                .order_by(petitions.c.id)
+            )
+        )
     repeats: dict[int, int] = {}
     for i, item in numbered:
-        category = item.classification.decision.category.id
-        earliest = min(first_of_text[item.sha256], first_of_sender.get((prints[i] or "", category), i))
+        category, received = item.classification.decision.category.id, item.incoming.received_at
+        earlier = [
+            row.id
+            for row in of_sender
+            if (row.fingerprint, row.category) == (prints[i], category)
+            and timedelta() <= received - row.received_at <= REPEAT_WITHIN
+        ]
+        earliest = min(first_of_text[item.sha256], *earlier, i)
         if earliest < i:
             repeats[i] = earliest
     return repeats
@@ -456,9 +515,9 @@ def _replay(connection: Connection, actor: str, request: RequestKey) -> Any | No
     return row.response
 
 
-def request_sha256(body: Any) -> str:
-    """What tells whether two requests are the same: of their JSON, whatever the order of names in it."""
-    return hashlib.sha256(json.dumps(body, sort_keys=True, default=str).encode()).hexdigest()
+def request_sha256(body: bytes) -> str:
+    """What tells whether two requests are the same: their bytes."""
+    return hashlib.sha256(body).hexdigest()
 
 
 def _digits(value: str | None) -> str:

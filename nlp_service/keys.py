@@ -13,13 +13,16 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, insert, select, update
-from sqlalchemy.exc import IntegrityError
 
 from nlp_service.errors import ErrorKind, PetitionError
 from nlp_service.roles import Principal, Role
 from nlp_service.store import api_keys
 
 PREFIX = "pet"
+LONGEST_NAME = 100
+RESERVED = frozenset({"local", "cli"})
+"""Who the audit log calls those that act without a key."""
+
 LAST_USED_STEP = timedelta(minutes=1)
 """`last_used_at` is no finer than this: a write for every request would cost more than it tells."""
 
@@ -55,9 +58,16 @@ def create_key(
 ) -> str:
     """Store a new key and return it; it cannot be read again.
 
+    A system whose key was revoked gets its next one under the same name, and so goes on reading what it handed in.
+
     Raises:
-        PetitionError: CONFLICT if the name is taken, INVALID_REQUEST if an officer has no scope or another role has one.
+        PetitionError: CONFLICT if a key of that name is in use, INVALID_REQUEST if an officer has no scope or another role has one.
     """
+    if name in RESERVED or not 0 < len(name) <= LONGEST_NAME:
+        raise PetitionError(
+            ErrorKind.INVALID_REQUEST,
+            f"a key's name has 1 to {LONGEST_NAME} characters and is none of {', '.join(sorted(RESERVED))}; choose another",
+        )
     if role is Role.OFFICER and not (bodies or communes):
         raise PetitionError(
             ErrorKind.INVALID_REQUEST,
@@ -78,13 +88,12 @@ def create_key(
         "created_at": now,
         "expires_at": now + lifetime if lifetime else None,
     }
-    try:
-        with connection.begin_nested():
-            connection.execute(insert(api_keys).values(row))
-    except IntegrityError as error:
+    in_use = select(api_keys.c.id).where(api_keys.c.name == name, api_keys.c.revoked_at.is_(None))
+    if connection.execute(in_use).first():
         raise PetitionError(
-            ErrorKind.CONFLICT, f"there is a key named '{name}' already; choose another name (revoked ones keep theirs)"
-        ) from error
+            ErrorKind.CONFLICT, f"a key named '{name}' is in use; revoke it first to make a new one for the same system"
+        )
+    connection.execute(insert(api_keys).values(row))
     return f"{PREFIX}_{prefix}_{secret}"
 
 
@@ -117,7 +126,7 @@ def authenticate(connection: Connection, presented: str, now: datetime) -> tuple
     """
     parts = presented.split("_", 2)
     row = None
-    if len(parts) == 3 and parts[0] == PREFIX:
+    if len(parts) == 3 and parts[0] == PREFIX and parts[1].isascii() and parts[1].isalnum():
         row = connection.execute(select(api_keys).where(api_keys.c.prefix == parts[1])).one_or_none()
     known = row.secret_sha256 if row else "0" * 64
     if not hmac.compare_digest(known, _digest(parts[-1])) or row is None or not _key(row).usable(now):
@@ -132,7 +141,8 @@ def authenticate(connection: Connection, presented: str, now: datetime) -> tuple
 
 def note_use(connection: Connection, name: str, now: datetime) -> None:
     """Remember when the key was last used."""
-    connection.execute(update(api_keys).where(api_keys.c.name == name).values(last_used_at=now))
+    in_use = (api_keys.c.name == name, api_keys.c.revoked_at.is_(None))
+    connection.execute(update(api_keys).where(*in_use).values(last_used_at=now))
 
 
 def _key(row: Any) -> Key:

@@ -5,6 +5,7 @@ service the client chose. JSON and XML, form-encoded input, times in ISO 8601 wi
 specification's shape, `[{"code", "description"}]`, not the API's own.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -20,7 +21,8 @@ from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
 from nlp_service.api_access import Gate
-from nlp_service.api_petitions import MAX_ID, Moment, PetitionSubmit, submit_all
+from nlp_service.api_errors import retry_after
+from nlp_service.api_petitions import MAX_ID, OLDEST, Moment, PetitionSubmit, submit_all
 from nlp_service.casework import NEXT, OPEN, Casework, Filter, Status
 from nlp_service.errors import ErrorKind, PetitionError
 from nlp_service.roles import Principal, Right
@@ -32,6 +34,7 @@ MOST_REQUESTS = 1000
 """Both from the specification: without dates the last ninety days, at most a thousand requests."""
 
 NOTICE = "Đã tiếp nhận và phân loại theo nội dung. Đây không phải đường dây khẩn cấp: gọi 112, 113, 114, 115."
+_NOT_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 _BOTH: dict[str, Any] = {"application/json": {}, "text/xml": {}}
 _RESPONSES = {
     200: "What was asked for",
@@ -72,15 +75,18 @@ class _Open311Route(APIRoute):
         async def handle(request: Request) -> Response:
             fmt = Format.XML if request.url.path.endswith(".xml") else Format.JSON
             try:
-                answer: Response = await inner(request)
-                return answer
+                handled: Response = await inner(request)
+                return handled
             except PetitionError as error:
                 status, message = error.http_status, error.message
+                headers = retry_after(error)
                 # The specification knows 400 for what is wrong with the input, and 403 for a missing or wrong key.
                 status = {422: 400, 401: 403}.get(status, status)
             except (RequestValidationError, ValidationError, HTTPException) as error:
-                status, message = 400, _problem(error)
-            return _answer(fmt, "errors", "error", [{"code": status, "description": message}], status)
+                status, message, headers = 400, _problem(error), {}
+            answer = _answer(fmt, "errors", "error", [{"code": status, "description": message}], status)
+            answer.headers.update(headers)
+            return answer
 
         return handle
 
@@ -204,7 +210,7 @@ def add_open311(app: FastAPI) -> None:
         statuses = (*(OPEN if "open" in wanted else ()), *(_CLOSED if "closed" in wanted else ()))
         ids = _ids(service_request_id)
         if not ids and start_date is None:
-            start_date = (end_date or datetime.now(UTC)) - DEFAULT_SPAN
+            start_date = max(end_date or datetime.now(UTC), OLDEST + DEFAULT_SPAN) - DEFAULT_SPAN
         codes = [code for code in (service_code or "").split(",") if code]
         for code in codes:
             _known(_taxonomy(request), code)
@@ -327,7 +333,7 @@ def _element(name: str, value: Any, items: Mapping[str, str] | None = None) -> E
             else:
                 element.append(_element(key, inner, items))
     elif value is not None:
-        element.text = str(value).lower() if isinstance(value, bool) else str(value)
+        element.text = str(value).lower() if isinstance(value, bool) else _NOT_XML.sub("", str(value))
     return element
 
 

@@ -13,12 +13,10 @@ from sqlalchemy import Connection, Engine, and_, bindparam, delete, insert, sele
 
 from nlp_service import audit
 from nlp_service.casework import OPEN
+from nlp_service.intake import forget_requests
 from nlp_service.pii import mask
-from nlp_service.store import decisions, deletions, idempotency, petitions, senders, writing
+from nlp_service.store import decisions, deletions, petitions, senders, writing
 from nlp_service.text import fold, normalise
-
-IDEMPOTENCY_KEPT = timedelta(days=7)
-"""Long enough for a client that repeats a request after a long week-end's outage."""
 
 _BLOCK = 500
 
@@ -61,7 +59,11 @@ def forget(
     while True:
         with writing(engine) as connection:
             rows = connection.execute(
-                select(*columns).where(and_(past, ended, pending)).order_by(petitions.c.id).limit(_BLOCK)
+                select(*columns)
+                .where(and_(past, ended, pending))
+                .order_by(petitions.c.id)
+                .limit(_BLOCK)
+                .with_for_update()
             ).all()
             if not rows:
                 break
@@ -73,7 +75,13 @@ def forget(
                 connection.execute(
                     update(petitions)
                     .where(petitions.c.id == bindparam("own"))
-                    .values(text=bindparam("masked"), folded=bindparam("masked_folded"), masked_at=now),
+                    .values(
+                        text=bindparam("masked"),
+                        folded=bindparam("masked_folded"),
+                        commune_given=None,
+                        location=None,
+                        masked_at=now,
+                    ),
                     [{"own": i, "masked": text, "masked_folded": fold(normalise(text))} for i, text in masked.items()],
                 )
                 connection.execute(delete(senders).where(senders.c.petition_id.in_(ids)))
@@ -100,7 +108,7 @@ def forget(
             )
             done += len(rows)
     with writing(engine) as connection:
-        connection.execute(delete(idempotency).where(idempotency.c.at < now - IDEMPOTENCY_KEPT))
+        forget_requests(connection, now)
     return Report(done, open_ones)
 
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pydantic import Field, SecretStr
+from pydantic import Field, HttpUrl, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from nlp_service.encoder import Runtime
@@ -27,7 +27,7 @@ class Settings(BaseSettings):
         default="sqlite:///petitions.db", description="Database: sqlite:///FILE or postgresql://USER@HOST/NAME"
     )
     rules: Path = Field(default=Path("datasets"), description="Directory with places, routing, deadlines and holidays")
-    alert_url: str | None = Field(
+    alert_url: HttpUrl | None = Field(
         default=None, description="Where emergencies are posted at once; none: they only stand in lists"
     )
     alert_secret: SecretStr | None = Field(default=None, description="Signs the alerts; needed with an alert URL")

@@ -85,21 +85,19 @@ petitions = Table(
     "petitions",
     metadata,
     Column("id", Id, primary_key=True),
-    Column("external_id", String(200), unique=True),
-    Column("text", Text, nullable=False),
-    Column("folded", Text, nullable=False),  # lower case, no marks: what full-text search looks through
+    Column("external_id", String(200)),
     Column("text_sha256", String(64), nullable=False, index=True),
     Column("received_at", UtcDateTime, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
     Column("updated_at", UtcDateTime, nullable=False),
     Column("channel", String(50), nullable=False),
-    Column("submitted_by", String(100), nullable=False, index=True),  # the key that handed it in
+    Column("submitted_by", String(100), nullable=False),  # the name of the key that handed it in
     Column("commune_given", String(200)),
-    Column("commune_code", String(10), index=True),
+    Column("commune_code", String(10)),
     Column("place", JSON, nullable=False),
     Column("location", JSON),  # where the matter is, as the sender gave it: lat, long, address, media_url
     Column("flags", JSON, nullable=False),
-    Column("category", String(50), nullable=False, index=True),
+    Column("category", String(50), nullable=False),
     Column("urgency", String(20), nullable=False),
     Column("petition_type", String(20), nullable=False),
     Column("zone", String(10), nullable=False),  # auto, suggest, human
@@ -113,8 +111,16 @@ petitions = Table(
         "version", Integer, nullable=False, default=1
     ),  # grows with every change: two clerks never overwrite each other
     Column("masked_at", UtcDateTime),
-    # The one order of every list: emergencies first, then the newest.
+    # Last, since SQLite walks over a long text to reach what stands behind it.
+    Column("text", Text, nullable=False),
+    Column("folded", Text, nullable=False),  # lower case, no marks: what full-text search looks through
+    UniqueConstraint("submitted_by", "external_id"),
+    # The one order of every list, emergencies first, then the newest, and behind what most lists are filtered by.
     Index("ix_petitions_order", "emergency", "received_at", "id"),
+    *(
+        Index(f"ix_petitions_{name}_order", name, "emergency", "received_at", "id")
+        for name in ("submitted_by", "commune_code", "category", "status")
+    ),
     Index("ix_petitions_due", "status", "due_at"),
 )
 
@@ -134,7 +140,7 @@ predictions = Table(
     "predictions",
     metadata,
     Column("id", Id, primary_key=True),
-    _petition_id(index=True),
+    _petition_id(),
     Column("at", UtcDateTime, nullable=False),
     Column("model_version", String(100), nullable=False),
     Column("taxonomy_version", String(50), nullable=False),
@@ -204,7 +210,7 @@ api_keys = Table(
     "api_keys",
     metadata,
     Column("id", Id, primary_key=True),
-    Column("name", String(100), nullable=False, unique=True),
+    Column("name", String(100), nullable=False, index=True),  # again after the one before it was revoked
     Column("prefix", String(20), nullable=False, unique=True),
     Column("secret_sha256", String(64), nullable=False),
     Column("role", String(20), nullable=False),
@@ -246,7 +252,7 @@ deletions = Table(
     Column("petition_id", Id, nullable=False),
     Column("at", UtcDateTime, nullable=False),
     Column("actor", String(100), nullable=False),
-    Column("mode", String(10), nullable=False),  # masked, deleted
+    Column("mode", String(10), nullable=False),  # mask, delete
     Column("reason", String(200), nullable=False),
     Column("received_at", UtcDateTime, nullable=False),
     Column("text_sha256", String(64), nullable=False),
@@ -254,7 +260,7 @@ deletions = Table(
 
 
 def open_store(url: str) -> Engine:
-    """An engine for `sqlite:///file.db`, `sqlite://` (memory) or `postgresql://…`; the schema is not touched.
+    """An engine for `sqlite:///file.db` or `postgresql://…`; the schema is not touched.
 
     Raises:
         PetitionError: INVALID_STORE if the URL is not one of these, MISSING_EXTRA if PostgreSQL's driver is not installed.
@@ -265,6 +271,8 @@ def open_store(url: str) -> Engine:
             parsed = parsed.set(drivername="postgresql+psycopg")
         if parsed.get_backend_name() not in ("sqlite", "postgresql"):
             raise ArgumentError(f"'{parsed.drivername}' is neither sqlite nor postgresql")
+        if parsed.get_backend_name() == "sqlite" and parsed.database in (None, "", ":memory:"):
+            raise ArgumentError("a store in memory is another one for every thread")
         if parsed.get_backend_name() == "postgresql":
             return create_engine(parsed, hide_parameters=True, pool_pre_ping=True, pool_size=10, max_overflow=10)
         # Parameters are petitions: they must not stand in the message of an error.
@@ -285,12 +293,10 @@ def open_store(url: str) -> Engine:
 
 
 def _prepare_sqlite(engine: Engine) -> None:
-    file = engine.url.database
-    if file and file != ":memory:":
-        path = Path(file)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # Petitions are personal data: nobody else on the machine reads the file.
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    path = Path(engine.url.database or "")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Petitions are personal data: nobody else on the machine reads the file.
+    os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
 
     @event.listens_for(engine, "connect")
     def on_connect(connection: Any, record: Any) -> None:
@@ -299,6 +305,7 @@ def _prepare_sqlite(engine: Engine) -> None:
         cursor.execute("PRAGMA journal_mode=WAL")
         cursor.execute("PRAGMA synchronous=FULL")  # what was answered is on the disk
         cursor.execute("PRAGMA foreign_keys=ON")
+        cursor.execute("PRAGMA secure_delete=ON")  # what is forgotten is gone from the file
         cursor.close()
 
     @event.listens_for(engine, "begin")
@@ -312,6 +319,15 @@ def _prepare_sqlite(engine: Engine) -> None:
 def writing(engine: Engine) -> Iterator[Connection]:
     """One transaction that writes: committed at the end, rolled back on an error."""
     with engine.connect().execution_options(writing=True) as connection, connection.begin():
+        yield connection
+
+
+@contextmanager
+def snapshot(engine: Engine) -> Iterator[Connection]:
+    """For reading in several statements: all of them see the store as it was at the first."""
+    with engine.connect() as connection:
+        if connection.dialect.name == "postgresql":  # a transaction on SQLite is a snapshot already
+            connection = connection.execution_options(isolation_level="REPEATABLE READ")
         yield connection
 
 

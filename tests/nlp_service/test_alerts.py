@@ -40,7 +40,7 @@ class Receiver:
 
 @pytest.fixture
 def emergency(engine: Engine) -> Callable[[], int]:
-    intake = Intake(engine, shipped_rules(), clock=lambda: NOW)
+    intake = Intake(engine, shipped_rules(), clock=lambda: NOW, on_alert=lambda: None)
 
     def make() -> int:
         petition_id: int = intake.take([incoming(FLOOD)], [classified(FLOOD)], "cổng")[0].body["id"]
@@ -92,6 +92,20 @@ def test_after_fifty_attempts_a_person_is_needed(engine: Engine, emergency: Call
     assert undelivered(engine) == 1
 
 
+def test_of_several_processes_one_sends_an_alert(engine: Engine, emergency: Callable[[], int]) -> None:
+    for _ in range(8):
+        emergency()
+    receiver = Receiver()
+    dispatchers = [Dispatcher(engine, WEBHOOK, receiver, Clock()) for _ in range(3)]
+    threads = [threading.Thread(target=dispatcher.deliver) for dispatcher in dispatchers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    sent = [headers[ALERT_HEADER] for _, _, headers in receiver.seen]
+    assert len(sent) == len(set(sent)) == 8 and undelivered(engine) == 0
+
+
 def test_what_an_earlier_process_left_is_sent_by_the_next(engine: Engine, emergency: Callable[[], int]) -> None:
     emergency()
     sent = threading.Event()
@@ -132,5 +146,6 @@ def test_over_real_http_and_to_nobody() -> None:
         assert post(url, b"{}", {SIGNATURE_HEADER: "t=1,v1=x"}) == 204
         thread.join()
     assert got == [("t=1,v1=x", b"{}")]
-    with pytest.raises(OSError):
-        post("http://127.0.0.1:1/", b"{}", {})
+    for nowhere in ("http://127.0.0.1:1/", "http://[::1"):
+        with pytest.raises(OSError):
+            post(nowhere, b"{}", {})

@@ -1,6 +1,8 @@
 """Handing in, listing, reading and changing petitions over HTTP, on both databases, under keys of every role."""
 
+import base64
 import json
+import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 
@@ -115,6 +117,10 @@ def test_an_idempotency_key_answers_the_same_again(client: TestClient) -> None:
     first = client.post("/v1/petitions", json=body, headers={"Idempotency-Key": "k"})
     again = client.post("/v1/petitions", json=body, headers={"Idempotency-Key": "k"})
     assert (again.status_code, again.json()) == (first.status_code, first.json())
+    deep = client.post(
+        "/v1/petitions", content='{"petitions":' + "[" * 300 + "]" * 300 + "}", headers={**JSON, "Idempotency-Key": "d"}
+    )
+    assert deep.status_code < 500
     other = client.post("/v1/petitions", json={"text": POTHOLE}, headers={"Idempotency-Key": "k"})
     assert (other.status_code, other.json()["error"]["kind"]) == (409, "conflict")
     one = client.post("/v1/petitions", json={"text": DOUBTFUL}, headers={"Idempotency-Key": "k2"})
@@ -168,7 +174,13 @@ def test_emergencies_stand_first_and_pages_join_without_gap(client: TestClient) 
 
 
 def test_a_cursor_that_no_list_returned_is_refused(client: TestClient) -> None:
-    for cursor in ("x", "W10", "bnVsbA", "é", "W3RydWUsICJhIiwgMV0"):
+    odd = [
+        [False, "2026-11-01T00:00:00+00:00", 10**30],
+        [False, "0001-01-01T00:00:00+14:00", 1],
+        [1, "2026-11-01T00:00:00Z", 1],
+    ]
+    packed = [base64.urlsafe_b64encode(json.dumps(place).encode()).decode().rstrip("=") for place in odd]
+    for cursor in ("x", "W10", "bnVsbA", "é", "W3RydWUsICJhIiwgMV0", *packed):
         answer = client.get("/v1/petitions", params={"cursor": cursor})
         assert (answer.status_code, answer.json()["error"]["kind"]) == (422, "invalid_request"), cursor
 
@@ -201,6 +213,56 @@ def test_lists_mask_whoever_asks(client: TestClient) -> None:
     (petition,) = client.get("/v1/petitions").json()["petitions"]
     assert "Bưởi" not in petition["excerpt"] and "345" not in petition["excerpt"] and "ổ gà" in petition["excerpt"]
     assert "text" not in petition
+
+
+def test_a_number_cut_in_two_is_not_shown(client: TestClient) -> None:
+    people = "; ".join(["bà Nguyễn Thị Hoa Mai"] * 15)
+    for filling in range(60, 140, 7):
+        submit(
+            client,
+            f"Chúng tôi gồm {people}; {'rất ' * (filling // 4)}bức xúc, điện thoại 0912 345 678. "
+            + "Mong sớm sửa. " * 40,
+        )
+    for petition in client.get("/v1/petitions").json()["petitions"]:
+        assert not re.search(r"\d", petition["excerpt"]), petition["excerpt"]
+
+
+def test_who_reads_no_raw_text_reads_no_reasons_and_no_addresses(client: TestClient, key: MakeKey) -> None:
+    made = submit(client, location={"lat": 19.8, "long": 105.7, "address": "số 12 ngõ 3 đường Lê Lai"})
+    path = f"/v1/petitions/{made['id']}"
+    client.patch(f"{path}/status", json={"status": "in_progress", "reason": "đã gọi bà Lê Thị Bưởi 0912345678"})
+    auditor = client.get(path, headers=key(Role.AUDITOR)).json()
+    reviewer = client.get(path, headers=key(Role.REVIEWER)).json()
+    assert auditor["location"] == {"lat": 19.8, "long": 105.7}
+    assert "Bưởi" not in auditor["decisions"][0]["reason"] and "0912" not in auditor["decisions"][0]["reason"]
+    assert reviewer["location"]["address"] and "Bưởi" in reviewer["decisions"][0]["reason"]
+
+
+def test_a_form_on_another_s_page_does_nothing(client: TestClient) -> None:
+    form = {"service_code": "other", "description": POTHOLE, "address_string": "x"}
+    crossed = client.post("/open311/v2/requests.json", data=form, headers={"Origin": "https://evil.example"})
+    assert crossed.status_code == 403
+    assert (
+        client.post("/open311/v2/requests.json", data=form, headers={"Origin": "http://127.0.0.1"}).status_code == 201
+    )
+
+
+def test_guessing_keys_ends_soon(client: TestClient, key: MakeKey) -> None:
+    good = key(Role.ADMIN)
+    answers = [
+        client.get("/v1/petitions", headers={"Authorization": f"Bearer pet_{number:08x}_x"}).status_code
+        for number in range(70)
+    ]
+    assert answers[:60] == [401] * 60 and set(answers[60:]) == {429}
+    assert client.get("/v1/petitions", headers=good).status_code == 200
+
+
+def test_searching_texts_is_audited(client: TestClient, store: Engine) -> None:
+    submit(client)
+    listed(client, q="ổ gà")
+    with store.connect() as connection:
+        actions = connection.execute(select(audit.c.action).order_by(audit.c.seq)).scalars().all()
+    assert actions == ["petition.received", "petitions.search"]
 
 
 def test_status_moves_by_the_rules_and_is_recorded(client: TestClient) -> None:

@@ -5,7 +5,7 @@ import pytest
 from sqlalchemy import Engine, delete, select, update
 
 from nlp_service.audit import GENESIS, Entry, append, history, verify
-from nlp_service.store import audit, audit_head, writing
+from nlp_service.store import audit, audit_head, snapshot, writing
 
 NOW = datetime(2026, 11, 27, 5, 0, tzinfo=UTC)
 
@@ -95,6 +95,25 @@ def test_concurrent_writers_make_one_chain(engine: Engine) -> None:
     with engine.connect() as connection:
         verdict = verify(connection)
     assert (verdict.intact, verdict.rows) == (True, 80)
+
+
+def test_what_is_added_while_one_verifies_is_no_break(engine: Engine) -> None:
+    _fill(engine, 200)
+    stop = threading.Event()
+
+    def add() -> None:
+        while not stop.is_set():
+            _fill(engine, 2)
+
+    writer = threading.Thread(target=add)
+    writer.start()
+    verdicts = []
+    for _ in range(20):
+        with snapshot(engine) as connection:
+            verdicts.append(verify(connection))
+    stop.set()
+    writer.join()
+    assert all(verdict.intact for verdict in verdicts), verdicts
 
 
 def test_history_tells_of_one_subject_in_order(engine: Engine) -> None:

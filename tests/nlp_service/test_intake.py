@@ -15,7 +15,7 @@ from tests.nlp_service.offices import BRIBE, DOUBTFUL, FLOOD, NOW, POTHOLE, clas
 
 @pytest.fixture
 def intake(engine: Engine) -> Intake:
-    return Intake(engine, shipped_rules(), clock=lambda: NOW)
+    return Intake(engine, shipped_rules(), clock=lambda: NOW, on_alert=lambda: None)
 
 
 def take(intake: Intake, *texts: str, **changes: object) -> list[Receipt]:
@@ -119,6 +119,53 @@ def test_many_at_once_with_the_same_ids_store_each_once(engine: Engine, intake: 
         assert audit.verify(connection).intact
 
 
+def test_requests_with_the_same_ids_crosswise_do_not_stop_each_other(engine: Engine, intake: Intake) -> None:
+    problems: list[BaseException] = []
+    names = [f"PA-{number}" for number in range(60)]
+
+    def send(order: list[str]) -> None:
+        try:
+            for _ in range(3):
+                items = [incoming(POTHOLE, external_id=name) for name in order]
+                intake.take(items, [classified(POTHOLE)] * len(items), "cổng")
+        except BaseException as error:
+            problems.append(error)
+
+    threads = [threading.Thread(target=send, args=(order,)) for order in (names, names[::-1], names, names[::-1])]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not problems and count(engine, petitions) == 60
+
+
+def test_ids_are_each_system_s_own(engine: Engine, intake: Intake) -> None:
+    first = intake.take([incoming(POTHOLE, external_id="1")], [classified(POTHOLE)], "cổng")[0]
+    other = intake.take([incoming(FLOOD, external_id="1")], [classified(FLOOD)], "đường dây nóng")[0]
+    same = intake.take([incoming(POTHOLE, external_id="2")], [classified(POTHOLE)], "đường dây nóng")[0]
+    assert first.created and other.created and other.body["id"] != first.body["id"]
+    assert same.body["repeat_of"] is None  # that somebody else sent the same is not told to this system
+
+
+def test_what_failed_may_be_sent_again_under_the_same_key(engine: Engine, intake: Intake) -> None:
+    failure = PetitionError(ErrorKind.CLASSIFICATION_FAILED, "reading this petition failed; send it again")
+    request = RequestKey("k", "a" * 64)
+    intake.take([incoming()], [failure], "cổng", request, lambda receipts: {"made": isinstance(receipts[0], Receipt)})
+    made = intake.take(
+        [incoming()],
+        [classified(POTHOLE)],
+        "cổng",
+        request,
+        lambda receipts: {"made": isinstance(receipts[0], Receipt)},
+    )
+    assert made == {"made": True} and count(engine, petitions) == 1
+
+
+def test_without_a_receiver_no_alert_is_kept_for_later(engine: Engine) -> None:
+    quiet = Intake(engine, shipped_rules(), clock=lambda: NOW)
+    assert take(quiet, FLOOD)[0].body["emergency"] and count(engine, alerts) == 0
+
+
 def test_an_emergency_goes_to_the_outbox_whatever_the_model_doubts(engine: Engine, intake: Intake) -> None:
     woken: list[bool] = []
     intake._on_alert = lambda: woken.append(True)
@@ -142,6 +189,12 @@ def test_same_words_or_same_sender_about_the_same_are_repeats(intake: Intake) ->
     assert first["repeat_of"] is None
     assert (words["repeat_of"], same_sender["repeat_of"]) == (first["id"], first["id"])
     assert (other_matter["repeat_of"], later["repeat_of"]) == (None, None)
+    long_ago = incoming("Ổ gà đầu ngõ.", sender=Sender(phone="0900000009"), received_at=NOW - timedelta(days=800))
+    recent = incoming("Ổ gà cuối ngõ.", sender=Sender(phone="0900000009"))
+    mixed = intake.take([long_ago, recent], [classified(long_ago.text), classified(recent.text)], "cổng")
+    assert mixed[1].body["repeat_of"] is None
+    strangers = [take(intake, text, sender=Sender(phone="0"))[0].body for text in ("Ổ gà một.", "Ổ gà hai.")]
+    assert strangers[1]["repeat_of"] is None
     pair = take(intake, "Ổ gà mới.", "Ổ gà mới.")
     assert pair[1].body["repeat_of"] == pair[0].body["id"] and pair[0].body["repeat_of"] is None
 

@@ -37,7 +37,19 @@ def test_neither_unknown_nor_altered_nor_revoked_nor_expired_keys_open(engine: E
         revoke_key(connection, "revoked", NOW)
     altered = good[:-1] + ("A" if good[-1] != "A" else "B")
     prefix_of_another = "_".join((good.split("_")[0], short.split("_")[1], good.split("_", 2)[2]))
-    for key in (altered, prefix_of_another, revoked, "pet_00000000_x", "pet_", "", "x", "pet_é_é", good.upper()):
+    for key in (
+        altered,
+        prefix_of_another,
+        revoked,
+        "pet_00000000_x",
+        "pet_\0_x",
+        "pet_%_x",
+        "pet_",
+        "",
+        "x",
+        "pet_é_é",
+        good.upper(),
+    ):
         with engine.connect() as connection, pytest.raises(PetitionError) as failure:
             authenticate(connection, key, NOW)
         assert failure.value.kind is ErrorKind.UNAUTHENTICATED
@@ -58,15 +70,27 @@ def test_the_last_use_is_noted_once_a_minute(engine: Engine) -> None:
         assert list_keys(connection)[0].last_used_at == NOW
 
 
-def test_names_are_unique_and_a_failed_key_spoils_no_transaction(engine: Engine) -> None:
+def test_a_system_gets_its_next_key_under_its_name_once_the_last_is_revoked(engine: Engine) -> None:
     with writing(engine) as connection:
-        create_key(connection, "a", Role.INTAKE, NOW)
+        first = create_key(connection, "a", Role.INTAKE, NOW)
         with pytest.raises(PetitionError) as failure:
             create_key(connection, "a", Role.ADMIN, NOW)
         assert failure.value.kind is ErrorKind.CONFLICT
-        create_key(connection, "b", Role.ADMIN, NOW)
+        revoke_key(connection, "a", NOW)
+        second = create_key(connection, "a", Role.INTAKE, NOW)
+        note_use(connection, "a", NOW)
     with engine.connect() as connection:
-        assert [key.name for key in list_keys(connection)] == ["a", "b"]
+        assert authenticate(connection, second, NOW)[0].name == "a"
+        with pytest.raises(PetitionError):
+            authenticate(connection, first, NOW)
+        assert [(key.name, key.last_used_at) for key in list_keys(connection)] == [("a", None), ("a", NOW)]
+
+
+@pytest.mark.parametrize("name", ["local", "cli", "", "x" * 101])
+def test_nobody_is_called_what_the_audit_log_calls_others(engine: Engine, name: str) -> None:
+    with writing(engine) as connection, pytest.raises(PetitionError) as failure:
+        create_key(connection, name, Role.ADMIN, NOW)
+    assert failure.value.kind is ErrorKind.INVALID_REQUEST
 
 
 def test_scopes_are_for_officers_and_officers_need_one(engine: Engine) -> None:

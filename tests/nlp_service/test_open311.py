@@ -106,6 +106,9 @@ def test_unknown_requests_are_404_and_odd_ids_400(client: TestClient) -> None:
     for odd in ("x", "-1", "1.5", "٣", "9" * 30):
         assert client.get(f"{BASE}/requests/{odd}.json").status_code == 400, odd
     assert client.get(f"{BASE}/requests.json", params={"start_date": "hôm qua"}).status_code == 400
+    assert client.get(f"{BASE}/requests.json", params={"end_date": "0001-01-10T00:00:00Z"}).json() == []
+    odd = client.post(f"{BASE}/requests.xml", data={**FORM, "service_code": "a\x0bb"})
+    assert ElementTree.fromstring(odd.content)[0].findtext("code") == "404"
 
 
 def test_descriptions_are_masked_and_keys_are_needed(client: TestClient) -> None:

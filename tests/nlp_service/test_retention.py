@@ -19,7 +19,13 @@ def two_old_petitions(engine: Engine) -> None:
     """The first is closed, the second still open."""
     intake = Intake(engine, shipped_rules(), clock=lambda: NOW)
     for name in ("closed", "open"):
-        item = incoming(TEXT, external_id=name, sender=Sender(name="Lê Thị Bưởi", phone="0912345678"))
+        item = incoming(
+            TEXT,
+            external_id=name,
+            commune="Nhà bà Bưởi, xã Nga Thắng",
+            location={"address": "số 12 ngõ 3", "lat": 19.9},
+            sender=Sender(name="Lê Thị Bưởi", phone="0912345678"),
+        )
         intake.take([item], [classified(TEXT)], "cổng", RequestKey(name, "a" * 64), lambda receipts: receipts[0].body)  # type: ignore[union-attr]
     with writing(engine) as connection:
         connection.execute(update(petitions).where(petitions.c.external_id == "closed").values(status="closed"))
@@ -44,6 +50,7 @@ def test_masking_keeps_the_matter_and_drops_the_person(engine: Engine) -> None:
     for gone in ("Bưởi", "buoi", "345"):
         assert gone not in row["text"] and gone not in row["folded"]
     assert "ổ gà" in row["text"] and row["masked_at"] == YEARS_LATER
+    assert row["location"] is None and row["commune_given"] is None
     assert row["id"] not in left and len(left) == 1
     assert (register["petition_id"], register["mode"], register["reason"]) == (row["id"], "mask", "hết hạn")
     assert _forget(engine, Mode.MASK) == (0, 1)

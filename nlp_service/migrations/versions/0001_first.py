@@ -29,9 +29,9 @@ def upgrade() -> None:
         sa.Column("last_used_at", TIME, nullable=True),
         sa.Column("revoked_at", TIME, nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_api_keys")),
-        sa.UniqueConstraint("name", name=op.f("uq_api_keys_name")),
         sa.UniqueConstraint("prefix", name=op.f("uq_api_keys_prefix")),
     )
+    op.create_index(op.f("ix_api_keys_name"), "api_keys", ["name"], unique=False)
     op.create_table(
         "audit",
         sa.Column("seq", ID, autoincrement=False, nullable=False),
@@ -78,8 +78,6 @@ def upgrade() -> None:
         "petitions",
         sa.Column("id", ID, nullable=False),
         sa.Column("external_id", sa.String(length=200), nullable=True),
-        sa.Column("text", sa.Text(), nullable=False),
-        sa.Column("folded", sa.Text(), nullable=False),
         sa.Column("text_sha256", sa.String(length=64), nullable=False),
         sa.Column("received_at", TIME, nullable=False),
         sa.Column("created_at", TIME, nullable=False),
@@ -103,14 +101,25 @@ def upgrade() -> None:
         sa.Column("repeat_of", ID, nullable=True),
         sa.Column("version", sa.Integer(), nullable=False),
         sa.Column("masked_at", TIME, nullable=True),
+        sa.Column("text", sa.Text(), nullable=False),
+        sa.Column("folded", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_petitions")),
-        sa.UniqueConstraint("external_id", name=op.f("uq_petitions_external_id")),
+        sa.UniqueConstraint("submitted_by", "external_id", name=op.f("uq_petitions_submitted_by_external_id")),
     )
-    op.create_index(op.f("ix_petitions_category"), "petitions", ["category"], unique=False)
-    op.create_index(op.f("ix_petitions_commune_code"), "petitions", ["commune_code"], unique=False)
+    op.create_index(
+        "ix_petitions_category_order", "petitions", ["category", "emergency", "received_at", "id"], unique=False
+    )
+    op.create_index(
+        "ix_petitions_commune_code_order", "petitions", ["commune_code", "emergency", "received_at", "id"], unique=False
+    )
     op.create_index("ix_petitions_due", "petitions", ["status", "due_at"], unique=False)
     op.create_index("ix_petitions_order", "petitions", ["emergency", "received_at", "id"], unique=False)
-    op.create_index(op.f("ix_petitions_submitted_by"), "petitions", ["submitted_by"], unique=False)
+    op.create_index(
+        "ix_petitions_status_order", "petitions", ["status", "emergency", "received_at", "id"], unique=False
+    )
+    op.create_index(
+        "ix_petitions_submitted_by_order", "petitions", ["submitted_by", "emergency", "received_at", "id"], unique=False
+    )
     op.create_index(op.f("ix_petitions_text_sha256"), "petitions", ["text_sha256"], unique=False)
     op.create_table(
         "alerts",
@@ -172,7 +181,6 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_predictions")),
         sa.UniqueConstraint("petition_id", "model_version", name=op.f("uq_predictions_petition_id_model_version")),
     )
-    op.create_index(op.f("ix_predictions_petition_id"), "predictions", ["petition_id"], unique=False)
     op.create_table(
         "routings",
         sa.Column("id", ID, nullable=False),
