@@ -21,7 +21,7 @@ from nlp_service.segment import UndertheseaSegmenter
 from nlp_service.taxonomy import Taxonomy, load_taxonomy
 from nlp_service.tokens import PhobertTokens
 from tests.training.e5s1 import TinyE5, write_e5s1
-from training import corpus, export
+from training import corpus, export, precision
 from training.data import Petition, write_petitions
 from training.diacritics import learn_diacritics
 from training.distil import save_encoder
@@ -229,3 +229,12 @@ def model_dir(tmp_path_factory: pytest.TempPathFactory, run: Run) -> Path:
 @pytest.fixture(scope="session")
 def classifier(model_dir: Path) -> PetitionClassifier:
     return PetitionClassifier.load(model_dir, Runtime.ONNXRUNTIME, threads=1)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def full_precision() -> Iterator[None]:
+    """The same numbers on every machine; bf16 has a test of its own."""
+    patch = pytest.MonkeyPatch()
+    patch.setattr(precision, "has_bf16", lambda: False)
+    yield
+    patch.undo()
