@@ -34,6 +34,7 @@ function explain(status, body) {
   const kind = body?.error?.kind;
   if (kind === "empty_text") return "Chưa có nội dung: hãy nhập ít nhất một chữ.";
   if (kind === "text_too_long" || kind === "body_too_large") return "Đơn quá dài: hãy chia thành nhiều phần.";
+  if (status === 401 || status === 403) return "Dịch vụ cần khóa API: hãy nhập khóa rồi gửi lại. Nội dung vẫn còn trong ô.";
   if (status === 429) return "Hệ thống đang bận: thử lại sau vài giây.";
   return `Không phân loại được (mã ${status}). Thử lại, nếu vẫn lỗi hãy báo quản trị viên.`;
 }
@@ -41,16 +42,19 @@ function explain(status, body) {
 async function classify(event) {
   event.preventDefault();
   const state = element("state");
+  const key = element("key");
   const button = event.target.querySelector("button");
   button.disabled = true;
   state.textContent = "Đang đọc…";
   try {
     const response = await fetch("../v1/classify", {
       method: "POST",
-      headers: { "Content-Type": "application/json" },
+      headers: { "Content-Type": "application/json", ...(key.value && { Authorization: `Bearer ${key.value}` }) },
       body: JSON.stringify({ text: element("text").value }),
     });
     const body = await response.json().catch(() => null);
+    // The key is asked for only where one is needed, and kept in the field alone.
+    if (response.status === 401 || response.status === 403) element("key-row").hidden = false;
     if (response.ok) render(body);
     else element("answer").hidden = true;
     state.textContent = response.ok ? "" : explain(response.status, body);
