@@ -309,7 +309,7 @@ async def _post(
             body = bodies[index % len(bodies)]
             started = time.perf_counter()
             writer.write(
-                f"POST {path} HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\nContent-Length: ".encode()
+                f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: ".encode()
                 + str(len(body)).encode() + b"\r\n\r\n" + body
             )  # fmt: skip
             head = await reader.readuntil(b"\r\n\r\n")
