@@ -77,7 +77,7 @@ def extract(
         has_date=bool(_DATE.search(plain)),
         has_sender_name_address=name_told and address_told,
         has_signature=signed,
-        written_in_vietnamese=_vietnamese(clean),
+        written_in_vietnamese=_vietnamese(plain),
         names_respondent=(_names_respondent(clean, plain) if petition_type in ("complaint", "denunciation") else None),
         states_request=bool(_REQUEST.search(plain)),
     )
@@ -266,8 +266,8 @@ _SYLLABLE = re.compile(
 )
 
 
-def _vietnamese(clean: str) -> bool:
+def _vietnamese(plain: str) -> bool:
     """At least half of the words could be syllables of Vietnamese, marks or not."""
-    words = WORD.findall(clean)
-    fitting = sum(_SYLLABLE.fullmatch(fold(word)) is not None for word in words)
+    words = WORD.findall(plain)
+    fitting = sum(_SYLLABLE.fullmatch(word) is not None for word in words)
     return bool(words) and fitting >= _VIETNAMESE_SHARE * len(words)

@@ -161,3 +161,15 @@ def test_a_long_letter_takes_nothing_from_its_neighbours(classifier: PetitionCla
     together = classifier.classify_many(texts)
     assert len(encoder.calls) == 1
     assert plain(together) == plain([classifier.classify_many([text])[0] for text in texts])
+
+
+def test_segmenting_ahead_of_the_network_changes_no_answer(write_model: WriteModel, encoder: FixedEncoder) -> None:
+    bundle = load_bundle(write_model(**WINDOW))
+    texts: list[object] = [f"Đường số {number} hỏng. " * (1 + number % 5) for number in range(30)]
+    texts[3], texts[17] = "", 5
+    plain = PetitionClassifier(bundle, reader_of(bundle), encoder, max_chars=2_000)
+    ahead = PetitionClassifier(bundle, reader_of(bundle), encoder, max_chars=2_000, ahead=True)
+    expected, answers = plain.classify_many(texts), ahead.classify_many(texts)
+    for wanted, got in zip(expected, answers, strict=True):
+        assert type(wanted) is type(got) and wanted.as_dict() == got.as_dict()
+    assert isinstance(answers[3], PetitionError) and isinstance(answers[17], PetitionError)
