@@ -276,7 +276,9 @@ def add_petitions(app: FastAPI, max_batch: int) -> None:
         key = RequestKey(idempotency_key, request_sha256(await request.body())) if idempotency_key else None
         many = isinstance(submission, PetitionsSubmit)
         answer = await submit_all(request.app, principal, items, key, many)
-        return JSONResponse(answer["body"], answer["status"])  # as it is: checking it again would cost more than routing it
+        return JSONResponse(
+            answer["body"], answer["status"]
+        )  # as it is: checking it again would cost more than routing it
 
     @app.get("/v1/petitions", operation_id="list_petitions", tags=["petitions"], responses=ERRORS)
     def find(
