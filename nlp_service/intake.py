@@ -525,4 +525,4 @@ def _digits(value: str | None) -> str:
 
 
 def _iso(value: datetime) -> str:
-    return value.astimezone(UTC).isoformat()
+    return value.astimezone(UTC).isoformat().replace("+00:00", "Z")  # as pydantic writes it where a petition is read
