@@ -45,7 +45,7 @@ def fake(texts: Sequence[object], max_chars: int = 1_000) -> list[Classification
         ranked = ranked[shift:] + ranked[:shift]
         low, kind = Scored("low", "Thấp", 0.75), Scored("feedback", "Phản ánh", 0.5)
         decision = Decision(ranked[0], tuple(ranked[1:]), low, kind, "suggest", ())
-        answers.append(Classification(decision, 1, "fake-1", "1", np.zeros(2, np.float32)))
+        answers.append(Classification(decision, 1, "fake-1", "1", np.zeros(2, np.float32), wording=""))
     return answers
 
 
