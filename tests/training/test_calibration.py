@@ -139,7 +139,7 @@ def test_without_emergencies_the_threshold_is_the_highest() -> None:
 def test_emergency_threshold_keeps_to_its_bounds() -> None:
     category, truth = softmax(np.zeros((40, 4), dtype=np.float32), 1.0), np.zeros(40, dtype=np.int64)
     everyone = np.ones(40, dtype=bool)
-    for probability, threshold in ((0.001, 0.05), (0.2, 0.1999), (0.99, 0.5)):
+    for probability, threshold in ((0.001, 0.05), (0.2, 0.1999), (0.99, 0.25)):
         chosen = choose_thresholds(category, truth, np.full(40, probability, np.float32), everyone)
         assert chosen.emergency == pytest.approx(threshold)
 
