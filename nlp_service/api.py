@@ -34,7 +34,7 @@ from nlp_service.pipeline import Classification, PetitionClassifier
 from nlp_service.settings import Settings
 from nlp_service.store import open_store, reach, upgrade
 from nlp_service.text import check
-from nlp_service.triage import load_rules
+from nlp_service.triage import Rules, load_rules
 
 log = logging.getLogger(__name__)
 
@@ -110,12 +110,13 @@ class BatchOut(BaseModel):
     results: list[BatchItemOut]
 
 
-def create_app(settings: Settings, classifier: PetitionClassifier | None = None) -> FastAPI:
+def create_app(settings: Settings, classifier: PetitionClassifier | None = None, rules: Rules | None = None) -> FastAPI:
     """The service as an ASGI application.
 
     Args:
         classifier: a loaded one (tests); without it the model of `settings.model` is loaded when the app starts, and a
             PetitionError from loading stops the start.
+        rules: loaded ones; without them those of `settings.rules`.
     """
     metrics = Metrics()
 
@@ -130,7 +131,9 @@ def create_app(settings: Settings, classifier: PetitionClassifier | None = None)
         )
         manifest = loaded.bundle.manifest
         metrics.model.info({"version": manifest.version, "runtime": loaded.encoder.name})
-        rules = await asyncio.to_thread(load_rules, settings.rules, loaded.bundle.taxonomy)
+        in_force: Rules = (
+            rules if rules is not None else await asyncio.to_thread(load_rules, settings.rules, loaded.bundle.taxonomy)
+        )
         engine = open_store(settings.store)
         await asyncio.to_thread(upgrade, engine)
         dispatcher = _dispatcher(engine, settings, metrics)
@@ -140,14 +143,14 @@ def create_app(settings: Settings, classifier: PetitionClassifier | None = None)
         metrics.queue_depth.set_function(lambda: batcher.depth)
         batcher.start()
         state = app.state
-        state.classifier, state.batcher, state.rules, state.engine = loaded, batcher, rules, engine
+        state.classifier, state.batcher, state.rules, state.engine = loaded, batcher, in_force, engine
         state.gate = Gate(settings.rate_per_minute)
         state.casework = Casework(engine)
-        state.intake = Intake(engine, rules, on_alert=dispatcher.wake if dispatcher else None)
+        state.intake = Intake(engine, in_force, on_alert=dispatcher.wake if dispatcher else None)
         state.classify = partial(_classify, app, settings, metrics)
         if dispatcher:
             dispatcher.start()
-        log.info("ready: model %s on %s, rules %s", manifest.version, loaded.encoder.name, rules.version)
+        log.info("ready: model %s on %s, rules %s", manifest.version, loaded.encoder.name, in_force.version)
         try:
             yield
         finally:

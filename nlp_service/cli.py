@@ -143,9 +143,9 @@ def serve(
     _refuse_open_door(address, settings)
     # Loaded here and not in the app's start-up, so that a damaged model or rule file is one line and exit code 2.
     classifier = PetitionClassifier.load(settings.model, settings.runtime, settings.threads, settings.max_chars)
-    load_rules(settings.rules, classifier.bundle.taxonomy)
+    rules = load_rules(settings.rules, classifier.bundle.taxonomy)
     uvicorn.run(
-        create_app(settings, classifier),
+        create_app(settings, classifier, rules),
         host=address,
         port=settings.port if port is None else port,
         log_config=None,
