@@ -21,6 +21,7 @@ from sqlalchemy import (
     Engine,
     and_,
     exists,
+    false,
     insert,
     literal,
     or_,
@@ -34,10 +35,12 @@ from nlp_service.errors import ErrorKind, PetitionError
 from nlp_service.intake import stored
 from nlp_service.pii import mask
 from nlp_service.roles import Principal, Right, Role
+from nlp_service.search import contains, query_words
 from nlp_service.store import (
     UtcDateTime,
     assignments,
     decisions,
+    links,
     petitions,
     predictions,
     routings,
@@ -45,7 +48,7 @@ from nlp_service.store import (
     snapshot,
     writing,
 )
-from nlp_service.text import fold, normalise
+from nlp_service.text import normalise
 
 EXCERPT_CHARS = 240
 UNSURE_CHARS = 80
@@ -64,6 +67,8 @@ class Status(StrEnum):
     CLOSED = "closed"
     REDIRECTED = "redirected"
     REJECTED = "rejected"
+    MERGED = "merged"
+    SPLIT = "split"
 
 
 NEXT: dict[Status, frozenset[Status]] = {
@@ -78,8 +83,11 @@ NEXT: dict[Status, frozenset[Status]] = {
     Status.REDIRECTED: frozenset({Status.CLOSED, Status.IN_REVIEW}),
     Status.REJECTED: frozenset({Status.CLOSED, Status.IN_REVIEW}),
     Status.CLOSED: frozenset({Status.IN_REVIEW}),
+    Status.MERGED: frozenset({Status.IN_REVIEW}),
+    Status.SPLIT: frozenset({Status.IN_REVIEW}),
 }
-"""Which status may follow which. Whatever was ended can be taken up again, by way of review."""
+"""Which status may follow which. Whatever was ended can be taken up again, by way of review. Merging and splitting are the
+desk's (desk.py): they need to know with what, and into what."""
 
 OPEN = (Status.IN_REVIEW, Status.ROUTED, Status.IN_PROGRESS)
 
@@ -96,7 +104,7 @@ class Filter:
     """What to list; everything given must hold.
 
     Attributes:
-        words: every word must be in the text, marks optional; only for roles that read raw text.
+        words: every word must be in the text, the last at least begun, marks optional; only for roles that read raw text.
         received_from: inclusive.
         received_to: exclusive.
     """
@@ -136,7 +144,7 @@ class Casework:
             PetitionError: FORBIDDEN to search texts without the right to read them, INVALID_REQUEST for a broken cursor.
         """
         principal.require(Right.READ)
-        conditions = [*scope(principal), *self._conditions(principal, wanted)]
+        conditions = [*scope(principal), *self.conditions(principal, wanted)]
         if cursor:
             conditions.append(_after(cursor))
         order = (petitions.c.emergency.desc(), petitions.c.received_at.desc(), petitions.c.id.desc())
@@ -151,7 +159,7 @@ class Casework:
             self._note(principal, "petitions.search", "petitions")
         rows = [found[i] for i in ids[:limit]]
         more = len(ids) > limit and rows
-        return Page([_listed(row) for row in rows], _cursor(rows[-1]) if more else None)
+        return Page([listed(row) for row in rows], _cursor(rows[-1]) if more else None)
 
     def read(self, principal: Principal, petition_id: int) -> dict[str, Any]:
         """One petition with its trace and history; its text raw for roles that need it (audited), else masked.
@@ -235,8 +243,16 @@ class Casework:
             connection.execute(
                 update(petitions)
                 .where(petitions.c.id == petition_id)
-                .values(status=status.value, version=petitions.c.version + 1, updated_at=now)
+                .values(
+                    status=status.value,
+                    queued=status is Status.IN_REVIEW,
+                    version=petitions.c.version + 1,
+                    updated_at=now,
+                )
             )
+            if old is Status.MERGED:  # it goes on by itself again
+                merged = and_(links.c.petition_id == petition_id, links.c.kind == "merged", links.c.undone_at.is_(None))
+                connection.execute(update(links).where(merged).values(undone_at=now))
             connection.execute(
                 insert(decisions).values(
                     petition_id=petition_id, at=now, actor=principal.name, field="status", old=old.value, new=status.value,
@@ -250,7 +266,12 @@ class Casework:
             )
             return {**row["body"], "status": status.value, "version": row["version"] + 1}
 
-    def _conditions(self, principal: Principal, wanted: Filter) -> list[ColumnElement[bool]]:
+    def conditions(self, principal: Principal, wanted: Filter) -> list[ColumnElement[bool]]:
+        """What a filter asks of `petitions`; the principal's scope is not in it.
+
+        Raises:
+            PetitionError: FORBIDDEN to search texts without the right to read them.
+        """
         columns = petitions.c
         equal = {
             columns.commune_code: wanted.commune,
@@ -280,9 +301,8 @@ class Casework:
             )
         if wanted.words:
             principal.require(Right.READ_RAW)
-            conditions += [
-                columns.folded.contains(word, autoescape=True) for word in fold(normalise(wanted.words)).split()
-            ]
+            words = query_words(wanted.words)
+            conditions.append(contains(words, self._engine.dialect.name) if words else false())
         return conditions
 
 
@@ -336,7 +356,7 @@ def _history(connection: Connection, table: Any, petition_id: int, *columns: str
     return [{**row, "at": row["at"].isoformat()} for row in rows]
 
 
-def _listed(row: dict[str, Any]) -> dict[str, Any]:
+def listed(row: dict[str, Any]) -> dict[str, Any]:
     """In a list a petition is short and masked, whoever asks: the raw text is read one at a time, and audited."""
     clean = normalise(row["text"])
     masked = mask(clean[: 2 * EXCERPT_CHARS])

@@ -17,9 +17,21 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from nlp_service import audit
 from nlp_service.errors import ErrorKind, PetitionError
 from nlp_service.pipeline import Classification
-from nlp_service.store import alerts, assignments, idempotency, petitions, predictions, routings, senders, writing
+from nlp_service.priority import margin, risk
+from nlp_service.store import (
+    alerts,
+    assignments,
+    embeddings,
+    idempotency,
+    petitions,
+    predictions,
+    routings,
+    senders,
+    writing,
+)
 from nlp_service.text import fold, normalise
 from nlp_service.triage import Assessment, Incoming, Rules, Sender, flags_as_dict, place_as_dict, routing_as_dict
+from nlp_service.vectors import pack
 
 log = logging.getLogger(__name__)
 
@@ -121,6 +133,17 @@ class Intake:
                     raise
         raise AssertionError("unreachable")
 
+    def add(
+        self,
+        connection: Connection,
+        incoming: Sequence[Incoming],
+        classifications: Sequence[Classification],
+        actor: str,
+    ) -> list[dict[str, Any]]:
+        """Store petitions within the caller's transaction, each as `describe` gives it; none may have an external id."""
+        work = [self._work(i, c) for i, c in zip(incoming, classifications, strict=True)]
+        return self._insert(connection, work, actor, self._clock())
+
     def _work(self, incoming: Incoming, classification: Classification) -> _Work:
         folded = fold(normalise(incoming.text))
         sha256 = hashlib.sha256(folded.encode()).hexdigest()
@@ -157,7 +180,7 @@ class Intake:
         return response, any(body["emergency"] for body in bodies)
 
     def _insert(self, connection: Connection, work: Sequence[_Work], actor: str, now: datetime) -> list[dict[str, Any]]:
-        rows = [_petition_row(item, actor, now) for item in work]
+        rows = [_petition_row(item, actor, now, self._rules) for item in work]
         ids = list(
             connection.execute(
                 insert(petitions).returning(petitions.c.id, sort_by_parameter_order=True), rows
@@ -190,21 +213,22 @@ class Intake:
         routes = [routing_as_dict(item.assessment, self._rules.routing) for item in work]
         connection.execute(
             insert(routings),
+            [routing_row(i, now, route, self._rules.version) for i, route in zip(ids, routes, strict=True)],
+        )
+        connection.execute(
+            insert(assignments),
+            [row for i, route in zip(ids, routes, strict=True) for row in assignment_rows(i, route)],
+        )
+        connection.execute(
+            insert(embeddings),
             [
                 {
                     "petition_id": i,
-                    "at": now,
-                    "lead": item.assessment.routing.lead,
-                    "commune_unit": item.assessment.routing.commune_unit,
-                    "rule": item.assessment.routing.rule,
-                    "rules_version": self._rules.version,
-                    "result": route,
+                    "model_version": item.classification.model_version,
+                    "vector": pack(item.classification.embedding),
                 }
-                for (i, item), route in zip(numbered, routes, strict=True)
+                for i, item in numbered
             ],
-        )
-        connection.execute(
-            insert(assignments), [row for i, item in numbered for row in assignment_rows(i, item.assessment)]
         )
         repeats = _repeats(connection, numbered)
         if repeats:
@@ -214,15 +238,19 @@ class Intake:
             )
         seen = _seen(connection, repeats.values(), [petitions.c.submitted_by == actor])
         emergencies = [
-            {
-                "petition_id": i,
-                "payload": alert_payload(i, item, route),
-                "created_at": now,
-                "attempts": 0,
-                "next_attempt_at": now,
-            }
+            alert_row(
+                i,
+                now,
+                item.incoming,
+                {"id": decision.category.id, "name": decision.category.name},
+                decision.urgency.probability,
+                [reason.message for reason in decision.reasons if reason.code.startswith("emergency")],
+                item.assessment,
+                route["lead"],
+            )
             for (i, item), route in zip(numbered, routes, strict=True)
             if item.assessment.emergency and self._on_alert
+            for decision in (item.classification.decision,)
         ]
         if emergencies:
             connection.execute(insert(alerts), emergencies)
@@ -288,37 +316,70 @@ def fingerprint(sender: Sender) -> str | None:
     return None
 
 
-def assignment_rows(petition_id: int, assessment: Assessment) -> list[dict[str, Any]]:
-    """Which bodies a petition belongs to, each once, in its first role."""
-    routing = assessment.routing
-    roles: dict[str, str] = {routing.lead: "lead"}
-    if routing.commune_unit:
-        roles.setdefault(routing.commune_unit, "commune")
-    for body in routing.supporting:
-        roles.setdefault(body, "support")
+def assignment_rows(petition_id: int, route: dict[str, Any]) -> list[dict[str, Any]]:
+    """Which bodies a petition belongs to, each once, in its first role.
+
+    Args:
+        route: as `routing_as_dict` gives it.
+    """
+    roles: dict[str, str] = {route["lead"]["id"]: "lead"}
+    if route["commune_unit"]:
+        roles.setdefault(route["commune_unit"]["id"], "commune")
+    for body in route["supporting"]:
+        roles.setdefault(body["id"], "support")
     return [{"petition_id": petition_id, "body": body, "role": role} for body, role in roles.items()]
 
 
-def alert_payload(petition_id: int, item: _Work, routing: dict[str, Any]) -> dict[str, Any]:
-    """What the duty officer's system is told: enough to act and to find the petition, nothing of its text."""
-    decision = item.classification.decision
+def routing_row(petition_id: int, at: datetime, route: dict[str, Any], rules_version: str) -> dict[str, Any]:
+    """A row of `routings`."""
+    unit = route["commune_unit"]
     return {
-        "event": "petition.emergency",
         "petition_id": petition_id,
-        "external_id": item.incoming.external_id,
-        "received_at": item.incoming.received_at.astimezone(UTC).isoformat(),
-        "category": {"id": decision.category.id, "name": decision.category.name},
-        "emergency_probability": decision.urgency.probability,
-        "reasons": [r.message for r in decision.reasons if r.code.startswith("emergency")],
-        "commune": place_as_dict(item.assessment.place)["commune"],
-        "lead": routing["lead"],
-        "first_action_by": item.assessment.answer_by.isoformat(),
+        "at": at,
+        "lead": route["lead"]["id"],
+        "commune_unit": unit["id"] if unit else None,
+        "rule": route["rule"],
+        "rules_version": rules_version,
+        "result": route,
     }
 
 
-def _petition_row(item: _Work, actor: str, now: datetime) -> dict[str, Any]:
+def alert_row(
+    petition_id: int,
+    at: datetime,
+    incoming: Incoming,
+    category: dict[str, str],
+    probability: float | None,
+    reasons: Sequence[str],
+    assessment: Assessment,
+    lead: dict[str, str],
+) -> dict[str, Any]:
+    """A row of `alerts`: what the duty officer's system is told. Enough to act and to find the petition, nothing of its text.
+
+    Args:
+        category, lead: `id` and `name`.
+        probability: the model's; None where a person raised the alarm.
+    """
+    payload = {
+        "event": "petition.emergency",
+        "petition_id": petition_id,
+        "external_id": incoming.external_id,
+        "received_at": incoming.received_at.astimezone(UTC).isoformat(),
+        "category": category,
+        "emergency_probability": probability,
+        "reasons": list(reasons),
+        "commune": place_as_dict(assessment.place)["commune"],
+        "lead": lead,
+        "first_action_by": assessment.answer_by.isoformat(),
+    }
+    return {"petition_id": petition_id, "payload": payload, "created_at": at, "attempts": 0, "next_attempt_at": at}
+
+
+def _petition_row(item: _Work, actor: str, now: datetime, rules: Rules) -> dict[str, Any]:
     decision, assessment, incoming = item.classification.decision, item.assessment, item.incoming
     routing = assessment.routing
+    # What the model is sure of goes on by itself; where the law asks for a person's judgement, or the model is not sure, one looks.
+    routed = decision.decision == "auto" and not routing.outside
     return {
         "external_id": incoming.external_id,
         "text": incoming.text,
@@ -341,9 +402,11 @@ def _petition_row(item: _Work, actor: str, now: datetime) -> dict[str, Any]:
         "emergency": assessment.emergency,
         "restricted": routing.restricted,
         "lead_body": routing.lead,
-        # What the model is sure of goes on by itself; where the law asks for a person's judgement, or the model is not sure, one looks.
-        "status": "routed" if decision.decision == "auto" and not routing.outside else "in_review",
+        "status": "routed" if routed else "in_review",
         "due_at": assessment.answer_by,
+        "queued": not routed or assessment.emergency,  # an emergency goes on at once, and is looked at all the same
+        "risk": risk(decision, assessment.emergency, routing.restricted, rules.sensitive(decision.category.id)).value,
+        "margin": margin(decision),
     }
 
 

@@ -55,6 +55,8 @@ _STATUS_NOTES = {
     Status.CLOSED: "Đã kết thúc",
     Status.REDIRECTED: "Đã hướng dẫn gửi đến cơ quan có thẩm quyền",
     Status.REJECTED: "Không đủ điều kiện thụ lý",
+    Status.MERGED: "Đã gộp với phản ánh khác cùng nội dung",
+    Status.SPLIT: "Đã tách thành nhiều phản ánh để giải quyết riêng",
 }
 assert set(_STATUS_NOTES) == set(NEXT)
 

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
-from sqlalchemy import Connection, Engine, and_, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, Engine, and_, bindparam, delete, insert, select, true, update
 
 from nlp_service import audit
 from nlp_service.casework import OPEN
 from nlp_service.intake import forget_requests
 from nlp_service.pii import mask
-from nlp_service.store import decisions, deletions, petitions, senders, writing
+from nlp_service.search import forget_removed
+from nlp_service.store import decisions, deletions, embeddings, petitions, senders, writing
 from nlp_service.text import fold, normalise
 
 _BLOCK = 500
@@ -49,7 +50,7 @@ def forget(
     now = clock()
     past = petitions.c.received_at < now - older_than
     ended = petitions.c.status.not_in([status.value for status in OPEN])
-    pending = petitions.c.masked_at.is_(None) if mode is Mode.MASK else petitions.c.id.is_not(None)
+    pending = petitions.c.masked_at.is_(None) if mode is Mode.MASK else true()
     columns = (petitions.c.id, petitions.c.text, petitions.c.received_at, petitions.c.text_sha256)
     with engine.connect() as connection:
         open_ones = len(connection.execute(select(petitions.c.id).where(past, ~ended, pending)).all())
@@ -85,6 +86,9 @@ def forget(
                     [{"own": i, "masked": text, "masked_folded": fold(normalise(text))} for i, text in masked.items()],
                 )
                 connection.execute(delete(senders).where(senders.c.petition_id.in_(ids)))
+                connection.execute(
+                    delete(embeddings).where(embeddings.c.petition_id.in_(ids))
+                )  # it holds the words too
                 _mask_reasons(connection, ids)
             connection.execute(
                 insert(deletions),
@@ -109,6 +113,7 @@ def forget(
             done += len(rows)
     with writing(engine) as connection:
         forget_requests(connection, now)
+        forget_removed(connection)
     return Report(done, open_ones)
 
 

@@ -1,7 +1,7 @@
 """Where petitions are kept: one schema for SQLite (a file, the default) and PostgreSQL (by URL).
 
 Times are aware and in UTC. What a petition is now (category, body, status, due date) stands on its row; how it came to that
-is in `predictions`, `routings`, `decisions` and the audit log, to which rows are only ever added.
+is in `predictions`, `routings`, `decisions`, `reviews` and the audit log, to which rows are only ever added.
 """
 
 import os
@@ -24,7 +24,9 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
+    SmallInteger,
     String,
     Table,
     Text,
@@ -111,6 +113,12 @@ petitions = Table(
         "version", Integer, nullable=False, default=1
     ),  # grows with every change: two clerks never overwrite each other
     Column("masked_at", UtcDateTime),
+    # The desk's queue: whether a person is to look, how pressing that is (priority.Risk), by how much the best
+    # category led (little: the model was unsure), and how many looked.
+    Column("queued", Boolean, nullable=False, default=False),
+    Column("risk", SmallInteger, nullable=False, default=3),
+    Column("margin", Float, nullable=False, default=0),
+    Column("readings", SmallInteger, nullable=False, default=0),
     # Last, since SQLite walks over a long text to reach what stands behind it.
     Column("text", Text, nullable=False),
     Column("folded", Text, nullable=False),  # lower case, no marks: what full-text search looks through
@@ -122,6 +130,8 @@ petitions = Table(
         for name in ("submitted_by", "commune_code", "category", "status")
     ),
     Index("ix_petitions_due", "status", "due_at"),
+    Index("ix_petitions_queue", "queued", "risk", "margin", "id"),
+    # The full-text index is another thing on each database: it stands in the migration, and search.py asks it.
 )
 
 senders = Table(
@@ -183,6 +193,107 @@ decisions = Table(
     Column("old", String(100)),
     Column("new", String(100), nullable=False),
     Column("reason", Text),
+)
+
+embeddings = Table(
+    "embeddings",
+    metadata,
+    _petition_id(primary_key=True),
+    Column("model_version", String(100), nullable=False, index=True),
+    Column("vector", LargeBinary, nullable=False),  # little-endian float16, of unit length
+)
+
+locks = Table(
+    "locks",
+    metadata,
+    _petition_id(primary_key=True),
+    Column("holder", String(100), nullable=False, index=True),
+    Column("taken_at", UtcDateTime, nullable=False),
+    Column("expires_at", UtcDateTime, nullable=False),
+)
+
+operations = Table(
+    "operations",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("request_id", String(64), unique=True),  # of the page that asked: sent again, it is done once
+    Column("at", UtcDateTime, nullable=False),
+    Column("actor", String(100), nullable=False),
+    Column("action", String(30), nullable=False),
+    Column("summary", JSON, nullable=False),
+    Column("undone_at", UtcDateTime),
+    Index("ix_operations_actor", "actor", "id"),
+)
+
+changes = Table(
+    "changes",
+    metadata,
+    Column("operation_id", Id, ForeignKey("operations.id", ondelete="CASCADE"), primary_key=True),
+    _petition_id(primary_key=True, index=True),
+    Column("before", JSON, nullable=False),  # the columns that the operation changed, as they were
+    Column("route", JSON),  # the routing that it replaced
+    Column("version", Integer, nullable=False),  # of the petition after it: undone only while nobody changed it since
+)
+
+reviews = Table(
+    "reviews",
+    metadata,
+    Column("id", Id, primary_key=True),
+    _petition_id(index=True),
+    Column("operation_id", Id, ForeignKey("operations.id", ondelete="SET NULL"), index=True),
+    Column("at", UtcDateTime, nullable=False, index=True),
+    Column("reviewer", String(100), nullable=False),
+    Column("reading", SmallInteger, nullable=False),  # 1 the first, 2 a second one made blind, 3 settles the two
+    Column("category", String(50), nullable=False),
+    Column("urgency", String(20), nullable=False),
+    Column("petition_type", String(20), nullable=False),
+    Column("sure", Boolean, nullable=False),
+    Column("bulk", Boolean, nullable=False, default=False),  # one of many under one label: not read one by one
+    Column("model_version", String(100), nullable=False),
+    Column("suggested", JSON, nullable=False),  # what the model had said: category, urgency, petition_type, zone
+    Column("withdrawn_at", UtcDateTime),
+    Column("withdrawn_by", Id),  # the operation that took its place, or that undid it
+)
+
+links = Table(
+    "links",
+    metadata,
+    Column("id", Id, primary_key=True),
+    _petition_id(index=True),
+    Column("other_id", Id, ForeignKey("petitions.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column(
+        "kind", String(20), nullable=False
+    ),  # merged (into the other), related, part (of the other, which was split)
+    Column("operation_id", Id, ForeignKey("operations.id", ondelete="SET NULL"), index=True),
+    Column("at", UtcDateTime, nullable=False),
+    Column("actor", String(100), nullable=False),
+    Column("undone_at", UtcDateTime),
+)
+
+users = Table(
+    "users",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("name", String(100), nullable=False, unique=True),
+    Column("full_name", String(200), nullable=False),
+    Column("password_hash", String(200), nullable=False),
+    Column("role", String(20), nullable=False),
+    Column("bodies", JSON, nullable=False),
+    Column("communes", JSON, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("last_login_at", UtcDateTime),
+    Column("disabled_at", UtcDateTime),
+)
+
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("token_sha256", String(64), primary_key=True),
+    Column("user_id", Id, ForeignKey("users.id", ondelete="CASCADE"), index=True),  # either a user or a key
+    Column("key_id", Id, ForeignKey("api_keys.id", ondelete="CASCADE"), index=True),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("seen_at", UtcDateTime, nullable=False),
+    Column("expires_at", UtcDateTime, nullable=False, index=True),
 )
 
 audit = Table(

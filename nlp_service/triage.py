@@ -55,8 +55,17 @@ class Incoming:
 
 
 @dataclass(frozen=True)
+class Labels:
+    """What a petition is, said by the model or by a person: ids of the taxonomy."""
+
+    category: str
+    urgency: str
+    petition_type: str
+
+
+@dataclass(frozen=True)
 class Assessment:
-    """Everything that follows from a petition and its classification by rule.
+    """Everything that follows from a petition and its labels by rule.
 
     Attributes:
         deadlines: in order of time; the last is the one to answer by.
@@ -76,42 +85,78 @@ class Assessment:
 
 @dataclass(frozen=True)
 class Rules:
-    """The rules in force, read from files. `version` changes with any of them."""
+    """The rules in force, read from files.
+
+    Attributes:
+        version: changes with any of them.
+        taxonomy: the labels that they speak of.
+    """
 
     gazetteer: Gazetteer
     routing: RoutingTable
     deadlines: DeadlineRules
     version: str
+    taxonomy: Taxonomy
+
+    def sensitive(self, category: str) -> bool:
+        """Whether the taxonomy says that petitions of this category are seen only by those who need them."""
+        return any(entry.sensitive for entry in self.taxonomy.categories if entry.id == category)
 
     def assess(self, incoming: Incoming, classification: Classification) -> Assessment:
-        """Place, flags, routing and deadlines of one petition."""
+        """Place, flags, routing and deadlines of a petition that the model has just read."""
         decision = classification.decision
+        labels = Labels(decision.category.id, decision.urgency.id, decision.petition_type.id)
+        second = decision.alternatives[0].probability if decision.alternatives else 0.0
+        return self.judge(incoming, labels, classification.wording, self.locate(incoming), second)
+
+    def locate(self, incoming: Incoming) -> Place:
+        """The place by the form's field, or where that says nothing by the text."""
         year = incoming.received_at.year
         place = self.gazetteer.resolve(incoming.commune, year) if incoming.commune else None
-        if place is None or place.status is PlaceStatus.UNKNOWN:
-            place = self.gazetteer.find(incoming.text, year)
-        second = decision.alternatives[0].probability if decision.alternatives else 0.0
+        return (
+            self.gazetteer.find(incoming.text, year) if place is None or place.status is PlaceStatus.UNKNOWN else place
+        )
+
+    def judge(
+        self, incoming: Incoming, labels: Labels, wording: str, place: Place, second_probability: float
+    ) -> Assessment:
+        """Flags, routing and deadlines of a petition with these labels at this place.
+
+        Args:
+            wording: the text as the rules read it (`Classification.wording`).
+            second_probability: the model's, of the category that comes second.
+        """
         flags = extract(
             incoming.text,
             sender_name=incoming.sender.name,
             sender_address=incoming.sender.address,
-            petition_type=decision.petition_type.id,
-            second_probability=second,
+            petition_type=labels.petition_type,
+            second_probability=second_probability,
         )
         routing = self.routing.route(
-            category=decision.category.id,
-            petition_type=decision.petition_type.id,
-            urgency=decision.urgency.id,
-            wording=classification.wording,
+            category=labels.category,
+            petition_type=labels.petition_type,
+            urgency=labels.urgency,
+            wording=wording,
             place=place,
         )
         deadlines = self.deadlines.deadlines(
-            decision.petition_type.id,
-            decision.urgency.id,
+            labels.petition_type,
+            labels.urgency,
             incoming.received_at,
             remote=place.unit is not None and REMOTE in place.unit.zones,
         )
-        return Assessment(place, flags, routing, deadlines, emergency=decision.urgency.id == EMERGENCY)
+        return Assessment(place, flags, routing, deadlines, emergency=labels.urgency == EMERGENCY)
+
+    def place_of(self, stored: dict[str, Any]) -> Place:
+        """The place that `place_as_dict` wrote; a unit that is no longer known is UNKNOWN."""
+        units = self.gazetteer.units
+        status = PlaceStatus(stored["status"])
+        unit = units.get(stored["commune_code"]) if stored["commune_code"] else None
+        if status is PlaceStatus.FOUND and unit is None:
+            return Place(PlaceStatus.UNKNOWN)
+        candidates = tuple(units[entry["code"]] for entry in stored["candidates"] if entry["code"] in units)
+        return Place(status, unit, candidates, stored["evidence"], stored["former"], stored["province"])
 
 
 def load_rules(directory: Path, taxonomy: Taxonomy) -> Rules:
@@ -126,7 +171,11 @@ def load_rules(directory: Path, taxonomy: Taxonomy) -> Rules:
         places, routing, deadlines, holidays = files
         table = load_routing(routing, taxonomy)
         return Rules(
-            load_gazetteer(places), table, load_deadlines(deadlines, holidays), f"{table.version}+{digest[:12]}"
+            load_gazetteer(places),
+            table,
+            load_deadlines(deadlines, holidays),
+            f"{table.version}+{digest[:12]}",
+            taxonomy,
         )
     except (OSError, ValueError) as error:
         raise PetitionError(
