@@ -7,12 +7,10 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from functools import partial
-from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import Body, FastAPI, Request
-from fastapi.responses import JSONResponse, RedirectResponse, Response
-from fastapi.staticfiles import StaticFiles
+from fastapi.responses import JSONResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Engine
@@ -25,12 +23,17 @@ from nlp_service.api_access import Classifier, Gate
 from nlp_service.api_errors import ERRORS, ErrorBody, ErrorOut, add_errors
 from nlp_service.api_petitions import Short, add_petitions
 from nlp_service.batching import Batcher
+from nlp_service.bulk import Bulk
 from nlp_service.casework import Casework
+from nlp_service.console.app import add_console, page_of_error
+from nlp_service.console.pages import Office
+from nlp_service.desk import Desk
 from nlp_service.errors import ErrorKind, PetitionError
 from nlp_service.intake import Intake
 from nlp_service.metrics import Metrics
 from nlp_service.open311 import add_open311
 from nlp_service.pipeline import Classification, PetitionClassifier
+from nlp_service.queue import Queue
 from nlp_service.settings import Settings
 from nlp_service.store import open_store, reach, upgrade
 from nlp_service.text import check
@@ -143,10 +146,21 @@ def create_app(settings: Settings, classifier: PetitionClassifier | None = None,
         metrics.queue_depth.set_function(lambda: batcher.depth)
         batcher.start()
         state = app.state
-        state.classifier, state.batcher, state.rules, state.engine = loaded, batcher, in_force, engine
+        state.classifier, state.batcher, state.engine = loaded, batcher, engine
         state.gate = Gate(settings.rate_per_minute)
         state.casework = Casework(engine)
-        state.intake = Intake(engine, in_force, on_alert=dispatcher.wake if dispatcher else None)
+        wake = dispatcher.wake if dispatcher else None
+        state.intake = Intake(engine, in_force, on_alert=wake)
+        desk = Desk(engine, in_force, loaded.reader.wording, second_readings=settings.second_readings, on_alert=wake)
+        state.office = Office(
+            loaded,
+            in_force,
+            state.casework,
+            state.intake,
+            desk,
+            Queue(engine, state.casework, manifest.version),
+            Bulk(engine, state.casework, desk),
+        )
         state.classify = partial(_classify, app, settings, metrics)
         if dispatcher:
             dispatcher.start()
@@ -170,12 +184,12 @@ def create_app(settings: Settings, classifier: PetitionClassifier | None = None,
     )
     app.add_middleware(_Measure, metrics=metrics)
     app.add_middleware(_BodyLimit, limit=settings.max_body_bytes)
-    add_errors(app, metrics)
+    pages = add_console(app)
+    add_errors(app, metrics, partial(page_of_error, pages))
     _add_classify(app, settings, metrics)
     add_petitions(app, min(settings.max_batch, settings.max_queue))
     add_open311(app)
     _add_operations(app, metrics)
-    _add_console(app)
     return app
 
 
@@ -310,15 +324,6 @@ def _add_operations(app: FastAPI, metrics: Metrics) -> None:
             "urgency_levels": [{"id": level.id, "name": level.name} for level in labels.urgency_levels],
             "petition_types": [{"id": kind.id, "name": kind.name} for kind in labels.petition_types],
         }
-
-
-def _add_console(app: FastAPI) -> None:
-    # Not mounted at "/": a mount there would answer every wrong method of the API with 404.
-    app.mount("/console", StaticFiles(directory=Path(__file__).parent / "console", html=True), name="console")
-
-    @app.get("/", include_in_schema=False)
-    async def to_console() -> RedirectResponse:
-        return RedirectResponse("/console/")
 
 
 class _BodyLimit:

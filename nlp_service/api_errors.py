@@ -1,12 +1,12 @@
 """The one error shape over HTTP, and what turns every failure into it."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
@@ -63,56 +63,68 @@ def retry_after(error: PetitionError) -> dict[str, str]:
     return {"Retry-After": str(error.detail.get("retry_after_s", RETRY_AFTER_S))} if error.http_status == 429 else {}
 
 
-def add_errors(app: FastAPI, metrics: Metrics) -> None:
-    """Every failure of `app` becomes the one shape, and is counted by kind."""
+def add_errors(
+    app: FastAPI, metrics: Metrics, page: Callable[[Request, PetitionError], Response] | None = None
+) -> None:
+    """Every failure of `app` becomes the one shape, and is counted by kind.
 
-    def respond(error: PetitionError, status: int | None = None) -> JSONResponse:
+    Args:
+        page: what a failure under /console is shown as instead: there a person reads it.
+    """
+
+    def respond(request: Request, error: PetitionError, status: int | None = None) -> Response:
         metrics.errors.labels(error.kind.value).inc()
+        if page is not None and request.url.path.startswith("/console/"):
+            return page(request, error)
         headers = retry_after(error)
         if error.kind is ErrorKind.UNAUTHENTICATED:
             headers["WWW-Authenticate"] = "Bearer"
         return JSONResponse(error.as_dict(), status or error.http_status, headers)
 
-    async def on_petition_error(request: Request, error: Exception) -> JSONResponse:
+    async def on_petition_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, PetitionError)
-        return respond(error)
+        return respond(request, error)
 
-    async def on_invalid(request: Request, error: Exception) -> JSONResponse:
+    async def on_invalid(request: Request, error: Exception) -> Response:
         # Never `input`: it is the petition.
         assert isinstance(error, RequestValidationError)
         found = problems(error.errors())
         first = found[0]
         return respond(
+            request,
             PetitionError(
                 ErrorKind.INVALID_REQUEST,
                 f"{first['where']}: {first['problem']}; see /openapi.json for the expected shape",
                 problems=found,
-            )
+            ),
         )
 
-    async def on_http(request: Request, error: Exception) -> JSONResponse:
+    async def on_http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         if error.status_code == 400:
             message = "the request body is not JSON in UTF-8; see /openapi.json for the expected shape"
-            return respond(PetitionError(ErrorKind.INVALID_REQUEST, message))
+            return respond(request, PetitionError(ErrorKind.INVALID_REQUEST, message))
         kinds = {404: ErrorKind.NOT_FOUND, 405: ErrorKind.METHOD_NOT_ALLOWED}
         kind = kinds.get(
             error.status_code, ErrorKind.INVALID_REQUEST if error.status_code < 500 else ErrorKind.INTERNAL
         )
         message = f"{request.method} {request.url.path}: {error.detail}; see /openapi.json for what there is"
-        return respond(PetitionError(kind, message), error.status_code)
+        return respond(request, PetitionError(kind, message), error.status_code)
 
-    async def on_store(request: Request, error: Exception) -> JSONResponse:
+    async def on_store(request: Request, error: Exception) -> Response:
         log.error("the store failed (%s) in %s", type(error).__name__, request.method)
         return respond(
+            request,
             PetitionError(
                 ErrorKind.INVALID_STORE, f"the store does not answer ({type(error).__name__}); try again shortly"
-            )
+            ),
         )
 
-    async def on_bug(request: Request, error: Exception) -> JSONResponse:
+    async def on_bug(request: Request, error: Exception) -> Response:
         log.error("unexpected %s in %s %s", type(error).__name__, request.method, request.url.path)
-        return respond(PetitionError(ErrorKind.INTERNAL, f"unexpected {type(error).__name__}; tell the operator"))
+        return respond(
+            request, PetitionError(ErrorKind.INTERNAL, f"unexpected {type(error).__name__}; tell the operator")
+        )
 
     app.add_exception_handler(PetitionError, on_petition_error)
     app.add_exception_handler(RequestValidationError, on_invalid)

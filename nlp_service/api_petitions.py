@@ -214,6 +214,9 @@ class PetitionDetail(PetitionOut):
         description="Personal data is masked: this role reads no raw text, or its time has passed"
     )
     sender: dict[str, Any] | None
+    links: list[dict[str, Any]] = Field(
+        description="merged_into, merged_from, part_of, part, related: with `petition_id` of the other"
+    )
     predictions: list[dict[str, Any]]
     routings: list[dict[str, Any]]
     decisions: list[dict[str, Any]]

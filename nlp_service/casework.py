@@ -48,6 +48,7 @@ from nlp_service.store import (
     snapshot,
     writing,
 )
+from nlp_service.store import audit as audit_rows
 from nlp_service.text import normalise
 
 EXCERPT_CHARS = 240
@@ -200,10 +201,35 @@ class Casework:
                     .order_by(decisions.c.id)
                 ).mappings()
             ]
+            body["links"] = _linked(connection, principal, petition_id)
             body["audit"] = audit.history(connection, f"petition:{petition_id}") if principal.may(Right.AUDIT) else []
         if raw:
             self._note(principal, "petition.read", f"petition:{petition_id}")
         return body
+
+    def text(self, principal: Principal, petition_id: int) -> str:
+        """The raw text for a part of a page. Audited as reading, but once for who has read the petition already.
+
+        Raises:
+            PetitionError: FORBIDDEN, NOT_FOUND.
+        """
+        principal.require(Right.READ_RAW)
+        subject = f"petition:{petition_id}"
+        seen = (
+            audit_rows.c.subject == subject,
+            audit_rows.c.actor == principal.name,
+            audit_rows.c.action == "petition.read",
+        )
+        with snapshot(self._engine) as connection:
+            row = connection.execute(
+                select(petitions.c.text).where(petitions.c.id == petition_id, *scope(principal))
+            ).one_or_none()
+            read = connection.execute(select(audit_rows.c.seq).where(*seen).limit(1)).first() is not None
+        if row is None:
+            raise _missing(petition_id)
+        if not read:
+            self._note(principal, "petition.read", subject)
+        return str(row.text)
 
     def _note(self, principal: Principal, action: str, subject: str) -> None:
         with writing(self._engine) as connection:
@@ -332,10 +358,37 @@ def _one(connection: Connection, principal: Principal, petition_id: int, lock: b
         connection.execute(select(petitions.c.id).where(petitions.c.id == petition_id).with_for_update())
     rows = stored(connection, and_(petitions.c.id == petition_id, *scope(principal)), scope(principal))
     if not rows:
-        raise PetitionError(
-            ErrorKind.NOT_FOUND, f"there is no petition {petition_id} that you may see", petition_id=petition_id
-        )
+        raise _missing(petition_id)
     return rows[0]
+
+
+def _missing(petition_id: int) -> PetitionError:
+    return PetitionError(
+        ErrorKind.NOT_FOUND, f"there is no petition {petition_id} that you may see", petition_id=petition_id
+    )
+
+
+def _linked(connection: Connection, principal: Principal, petition_id: int) -> list[dict[str, Any]]:
+    """Links that were not undone, seen from `petition_id`, to petitions that the principal may see.
+
+    merged_into and merged_from, part_of and part, related.
+    """
+    ways = {"merged": ("merged_into", "merged_from"), "part": ("part_of", "part"), "related": ("related", "related")}
+    rows = connection.execute(
+        select(links.c.petition_id, links.c.other_id, links.c.kind)
+        .where(or_(links.c.petition_id == petition_id, links.c.other_id == petition_id), links.c.undone_at.is_(None))
+        .order_by(links.c.id)
+    ).all()
+    others = {row.other_id if row.petition_id == petition_id else row.petition_id for row in rows}
+    seen = set(
+        connection.execute(select(petitions.c.id).where(petitions.c.id.in_(others), *scope(principal))).scalars()
+    )
+    found = [
+        {"kind": ways[row.kind][row.petition_id != petition_id], "petition_id": other}
+        for row in rows
+        if (other := row.other_id if row.petition_id == petition_id else row.petition_id) in seen
+    ]
+    return found
 
 
 def _sender(principal: Principal, row: dict[str, Any], sender: dict[str, Any] | None) -> dict[str, Any] | None:

@@ -170,6 +170,17 @@ class Desk:
         self.known(verdict)
         return self.once(request_id, lambda c: self._decide(c, principal, petition_id, verdict, version, request_id))
 
+    def preview(self, principal: Principal, petition_id: int, verdict: Verdict) -> Judged:
+        """What `decide` would make of a petition. Raises PetitionError as it does, but for CONFLICT."""
+        principal.require(Right.HANDLE)
+        self.known(verdict)
+        with self._engine.connect() as connection:
+            return self.judge(connection, [_visible(connection, principal, petition_id)], verdict)[0]
+
+    def done(self, principal: Principal, operation_id: int) -> dict[str, Any] | None:
+        """An operation of the principal's own as `recent` gives it; None if there is no such one."""
+        return next(iter(self.recent(principal, 1, operation_id)), None)
+
     def merge(
         self, principal: Principal, petition_id: int, into: int, version: int, request_id: str | None = None
     ) -> Outcome:
@@ -358,22 +369,20 @@ class Desk:
                 )
             return self._undo(connection, principal, dict(row), now)
 
-    def recent(self, principal: Principal, count: int = 10) -> list[dict[str, Any]]:
-        """The principal's last operations, newest first: id, at, action, summary, undone."""
+    def recent(self, principal: Principal, count: int = 10, operation_id: int | None = None) -> list[dict[str, Any]]:
+        """The principal's last operations (or one of them), newest first: id, at, action, summary, can_undo."""
+        since = self._clock() - UNDO_WITHIN
+        which = [operations.c.actor == principal.name]
+        if operation_id is not None:
+            which.append(operations.c.id == operation_id)
         with self._engine.connect() as connection:
             rows = connection.execute(
-                select(operations)
-                .where(operations.c.actor == principal.name)
-                .order_by(operations.c.id.desc())
-                .limit(count)
+                select(operations).where(*which).order_by(operations.c.id.desc()).limit(count)
             ).mappings()
             return [
                 {
-                    "id": row["id"],
-                    "at": row["at"],
-                    "action": row["action"],
-                    "summary": row["summary"],
-                    "undone": row["undone_at"] is not None,
+                    **{name: row[name] for name in ("id", "at", "action", "summary")},
+                    "can_undo": row["undone_at"] is None and row["at"] > since,
                 }
                 for row in rows
             ]

@@ -9,6 +9,7 @@ from sqlalchemy import ColumnElement, Connection, Engine, and_, exists, func, no
 
 from nlp_service import locks
 from nlp_service.casework import Casework, Filter, listed, scope
+from nlp_service.errors import ErrorKind, PetitionError
 from nlp_service.intake import stored
 from nlp_service.priority import Floats, Waiting, spread
 from nlp_service.roles import Principal, Right
@@ -21,6 +22,25 @@ WINDOW = 100
 
 REMEMBERED = 5
 """Decisions of the reader's own that the next petition should not be alike to."""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where a petition stands at the desk, for one reader.
+
+    Attributes:
+        queued: it waits for a person.
+        readings: how many have read it.
+        blind: this would be a second reading: what the first one said is not shown.
+        lock: who works on it now.
+        said: what the readers said, first to last; nothing where the reading is blind.
+    """
+
+    queued: bool
+    readings: int
+    blind: bool
+    lock: locks.Lock | None
+    said: tuple[dict[str, Any], ...]
 
 
 @dataclass(frozen=True)
@@ -82,10 +102,35 @@ class Queue:
                     return item.id
         return None
 
+    def standing(self, principal: Principal, petition_id: int) -> Standing:
+        """Where a petition stands that the principal may see. Raises PetitionError NOT_FOUND."""
+        with self.engine.connect() as connection:
+            row = connection.execute(
+                select(petitions.c.queued, petitions.c.readings).where(petitions.c.id == petition_id, *scope(principal))
+            ).one_or_none()
+            if row is None:
+                raise PetitionError(ErrorKind.NOT_FOUND, f"there is no petition {petition_id} that you may see")
+            columns = ("at", "reviewer", "reading", "category", "urgency", "petition_type", "sure", "bulk")
+            said = [
+                dict(entry)
+                for entry in connection.execute(
+                    select(*(reviews.c[name] for name in columns))
+                    .where(reviews.c.petition_id == petition_id, reviews.c.withdrawn_at.is_(None))
+                    .order_by(reviews.c.id)
+                ).mappings()
+            ]
+            lock = locks.find(connection, petition_id, self.clock())
+        mine = any(entry["reviewer"] == principal.name for entry in said)
+        blind = row.queued and row.readings == 1 and not mine
+        return Standing(row.queued, row.readings, blind, lock, () if blind else tuple(said))
+
     def take(self, principal: Principal, petition_id: int, over: bool = False) -> locks.Lock:
-        """Say that the principal works on a petition, or still does; see `locks.take`."""
+        """Say that the principal works on a petition, or still does; see `locks.take`. Raises PetitionError NOT_FOUND."""
         principal.require(Right.HANDLE)
         with writing(self.engine) as connection:
+            known = connection.execute(select(petitions.c.id).where(petitions.c.id == petition_id, *scope(principal)))
+            if known.first() is None:
+                raise PetitionError(ErrorKind.NOT_FOUND, f"there is no petition {petition_id} that you may see")
             return locks.take(connection, petition_id, principal.name, self.clock(), over)
 
     def release(self, principal: Principal, petition_id: int) -> None:

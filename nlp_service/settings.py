@@ -32,3 +32,6 @@ class Settings(BaseSettings):
     )
     alert_secret: SecretStr | None = Field(default=None, description="Signs the alerts; needed with an alert URL")
     rate_per_minute: int = Field(default=6_000, ge=1, description="Requests a key (or address) may make in a minute")
+    second_readings: float = Field(
+        default=0.0, ge=0, le=1, description="Share of the desk's petitions that a second person reads, blind"
+    )
