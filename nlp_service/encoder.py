@@ -5,6 +5,7 @@ bf16 is faster where the CPU multiplies bf16 in hardware (AMX).
 """
 
 import os
+import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from enum import StrEnum
@@ -123,6 +124,9 @@ class OpenVinoEncoder:
         options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads}
         compiled = core.compile_model(str(path), "CPU", options)
         self._request = compiled.create_infer_request()
+        self._busy = (
+            threading.Lock()
+        )  # a request serves one thread at a time; a second one would not share the cores, but fight
         precision = str(compiled.get_property("INFERENCE_PRECISION_HINT")).strip("<>").split("'")[-2:]
         self.name = f"openvino {''.join(precision).strip()}, {path.name}, {threads} threads"
 
@@ -138,9 +142,10 @@ class OpenVinoEncoder:
             for row, window in enumerate(chosen):
                 ids[row, : len(window)] = window
                 mask[row, : len(window)] = 1
-            outputs = self._request.infer({"input_ids": ids, "attention_mask": mask})
-            for name in OUTPUTS:
-                parts[name].append(np.array(outputs[name]))
+            with self._busy:
+                outputs = self._request.infer({"input_ids": ids, "attention_mask": mask})
+                for name in OUTPUTS:
+                    parts[name].append(np.array(outputs[name]))
         back = np.argsort(order)
         return {name: np.concatenate(rows)[back] for name, rows in parts.items()}
 

@@ -14,6 +14,10 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
+
+from nlp_service.cli import app
+from nlp_service.errors import PetitionError
 
 ROOT = Path(__file__).resolve().parents[2]
 SERVING_PYTHON = ROOT / ".venv" / "bin" / "python"
@@ -188,6 +192,58 @@ def test_keys_from_the_making_to_the_taking_back() -> None:
     assert petitions("keys", "revoke", "xã Nga Thắng").returncode == 2
     verified = petitions("verify-audit")
     assert verified.returncode == 0 and verified.stdout.startswith("intact: 2 rows, head ")
+
+
+def test_users_from_the_making_to_the_keeping_out() -> None:
+    create = ("users", "create", "lan", "--full-name", "Lê Thị Lan", "--password-stdin")
+    officer = ("--role", "officer", "--body", "phong_kinh_te", "--commune", "xã Nga Thắng")
+    made = petitions(*create, *officer, stdin="ba con mèo vàng\n")
+    assert (made.returncode, made.stdout) == (0, "created: lan\n"), made.stderr
+    again = petitions(*create, "--role", "admin", stdin="ba con mèo vàng\n")
+    assert again.returncode == 2 and re.fullmatch(r"petitions: conflict: [^\n]+'lan'[^\n]+\n", again.stderr), (
+        again.stderr
+    )
+
+    def here(*arguments: str, stdin: str = "") -> str:
+        done = CliRunner().invoke(app, arguments, input=stdin)
+        return f"{done.exception.kind}: {done.exception}" if isinstance(done.exception, PetitionError) else done.output
+
+    listed = here("users", "list")
+    assert listed.startswith("lan\tLê Thị Lan\tofficer\tphong_kinh_te,") and "in use\tnever logged in" in listed
+    other = ("users", "create", "x", "--full-name", "X", "--role", "admin")
+    assert here(*other, "--password-stdin", stdin="matkhau123").startswith("invalid_request: the password is among")
+    assert here(*other).startswith("invalid_request: there is no terminal")
+    assert here("keys", "create", "Lan", "--role", "admin").startswith("conflict: a user")
+    assert here("users", "password", "minh", "--password-stdin", stdin="bốn con mèo đen").startswith("not_found: ")
+    assert here("users", "password", "lan", "--password-stdin", stdin="bốn con mèo đen\n") == "changed: lan\n"
+    assert here("users", "disable", "Lan") == "disabled: Lan\n"
+    assert "\tdisabled\t" in here("users", "list")
+    assert here("users", "enable", "lan") == "enabled: lan\n"
+    assert "\tin use\t" in here("users", "list")
+    assert here("verify-audit").startswith("intact: 4 rows, head ")
+
+
+def test_a_password_is_asked_for_twice_and_never_shown(tmp_path: Path) -> None:
+    import pty
+
+    ours, theirs = pty.openpty()
+    program = (
+        "from nlp_service.cli import app; app(['users', 'create', 'lan', '--full-name', 'Lan', '--role', 'admin'])"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdin=theirs, stdout=theirs, stderr=theirs, cwd=ROOT, start_new_session=True
+    ) as process:
+        os.close(theirs)
+        shown = b""
+        for prompt, answer in ((b"Password: ", b"ba con meo vang"), (b"again: ", b"ba con meo vang")):
+            while not shown.endswith(prompt):
+                shown += os.read(ours, 1024)
+            os.write(ours, answer + b"\n")
+        while b"created: lan" not in shown:
+            shown += os.read(ours, 1024)
+        assert process.wait(60) == 0
+    os.close(ours)
+    assert b"meo" not in shown
 
 
 def test_a_broken_audit_log_is_exit_code_1(tmp_path: Path) -> None:
