@@ -20,17 +20,18 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from nlp_service import __version__
 from nlp_service.alerts import Dispatcher, Webhook, undelivered
 from nlp_service.api_access import Classifier, Gate
+from nlp_service.api_desk import add_desk
 from nlp_service.api_errors import ERRORS, ErrorBody, ErrorOut, add_errors
 from nlp_service.api_petitions import Short, add_petitions
 from nlp_service.batching import Batcher
 from nlp_service.bulk import Bulk
 from nlp_service.casework import Casework
 from nlp_service.console.app import add_console, page_of_error
-from nlp_service.console.pages import Office
 from nlp_service.desk import Desk
 from nlp_service.errors import ErrorKind, PetitionError
 from nlp_service.intake import Intake
 from nlp_service.metrics import Metrics
+from nlp_service.office import Office
 from nlp_service.open311 import add_open311
 from nlp_service.pipeline import Classification, PetitionClassifier
 from nlp_service.queue import Queue
@@ -188,6 +189,7 @@ def create_app(settings: Settings, classifier: PetitionClassifier | None = None,
     add_errors(app, metrics, partial(page_of_error, pages))
     _add_classify(app, settings, metrics)
     add_petitions(app, min(settings.max_batch, settings.max_queue))
+    add_desk(app)
     add_open311(app)
     _add_operations(app, metrics)
     return app

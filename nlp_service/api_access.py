@@ -39,12 +39,12 @@ class Gate:
             PetitionError: UNAUTHENTICATED, RATE_LIMITED.
         """
         key = presented or _presented(request)
-        client = request.client.host if request.client else "unknown"
+        client = address(request)
         engine, now = request.app.state.engine, datetime.now(UTC)
         with engine.connect() as connection:
             if key is None:
                 self._count(self._limit, f"address {client}")
-                if _from_here(request, client) and not any_key(connection):
+                if from_here(request) and not any_key(connection):
                     return LOCAL
                 raise PetitionError(
                     ErrorKind.UNAUTHENTICATED,
@@ -63,10 +63,9 @@ class Gate:
         return principal
 
     def _count(self, limit: RateLimitItem, who: str) -> None:
-        if self._limiter.hit(limit, who):
+        wait = wait_s(self._limiter, limit, who)
+        if not wait:
             return
-        reset = self._limiter.get_window_stats(limit, who).reset_time
-        wait = max(1, math.ceil(reset - time.time()))
         raise PetitionError(
             ErrorKind.RATE_LIMITED,
             f"more than {limit.amount} requests a minute; try again in {wait} s, or send many petitions in one request",
@@ -105,14 +104,26 @@ def _presented(request: Request) -> str | None:
     return request.headers.get("x-api-key") or None
 
 
-def _from_here(request: Request, client: str) -> bool:
+def wait_s(limiter: MovingWindowRateLimiter, limit: RateLimitItem, who: str) -> int:
+    """Counts one more of `who`: 0 if it is within the limit, otherwise the seconds until the next is."""
+    if limiter.hit(limit, who):
+        return 0
+    return max(1, math.ceil(limiter.get_window_stats(limit, who).reset_time - time.time()))
+
+
+def address(request: Request) -> str:
+    """Where a request came from."""
+    return request.client.host if request.client else "unknown"
+
+
+def from_here(request: Request) -> bool:
     """From this machine, by its own name, and not from a web page of another one.
 
     A page whose name was pointed at this machine (DNS rebinding) asks by that name; a form on a page says where it is from.
     """
     origin = request.headers.get("origin")
     return (
-        is_loopback(client)
+        is_loopback(address(request))
         and is_loopback(request.url.hostname or "")
         and (origin is None or is_loopback(urlsplit(origin).hostname or ""))
     )

@@ -42,7 +42,8 @@ _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 """PostgreSQL stores no NUL, and half a character (a lone surrogate) is none in UTF-8."""
 
 
-def _storable(value: str) -> str:
+def storable(value: str) -> str:
+    """The same text; ValueError where a database would not take it."""
     if _UNSTORABLE.search(value):
         raise ValueError("must hold neither NUL nor half a character (a lone surrogate)")
     return value
@@ -63,7 +64,7 @@ def _aware(value: datetime) -> datetime:
         raise ValueError("must be a time between the years 1 and 9999 in UTC") from error
 
 
-Short = Annotated[str, Field(max_length=200), AfterValidator(_storable)]
+Short = Annotated[str, Field(max_length=200), AfterValidator(storable)]
 Moment = Annotated[datetime, AfterValidator(_aware)]
 
 
@@ -71,10 +72,10 @@ class SenderIn(BaseModel):
     """Who sent the petition; kept apart from its text."""
 
     name: Short | None = None
-    phone: Annotated[str, Field(max_length=50), AfterValidator(_storable)] | None = None
+    phone: Annotated[str, Field(max_length=50), AfterValidator(storable)] | None = None
     email: Short | None = None
-    address: Annotated[str, Field(max_length=500), AfterValidator(_storable)] | None = None
-    citizen_id: Annotated[str, Field(max_length=20), AfterValidator(_storable)] | None = None
+    address: Annotated[str, Field(max_length=500), AfterValidator(storable)] | None = None
+    citizen_id: Annotated[str, Field(max_length=20), AfterValidator(storable)] | None = None
 
     model_config = ConfigDict(extra="forbid")
 
@@ -84,8 +85,8 @@ class LocationIn(BaseModel):
 
     lat: Annotated[float, Field(ge=-90, le=90)] | None = None
     long: Annotated[float, Field(ge=-180, le=180)] | None = None
-    address: Annotated[str, Field(max_length=500), AfterValidator(_storable)] | None = None
-    media_url: Annotated[str, Field(max_length=2_000), AfterValidator(_storable)] | None = None
+    address: Annotated[str, Field(max_length=500), AfterValidator(storable)] | None = None
+    media_url: Annotated[str, Field(max_length=2_000), AfterValidator(storable)] | None = None
 
     model_config = ConfigDict(extra="forbid")
 
@@ -227,7 +228,7 @@ class StatusIn(BaseModel):
     """A new status."""
 
     status: Status
-    reason: Annotated[str, Field(max_length=2_000), AfterValidator(_storable)] | None = None
+    reason: Annotated[str, Field(max_length=2_000), AfterValidator(storable)] | None = None
     version: int | None = Field(default=None, description="The version you saw; 409 if it has changed since")
 
     model_config = ConfigDict(extra="forbid")

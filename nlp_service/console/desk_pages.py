@@ -22,7 +22,8 @@ from nlp_service.text import normalise
 QUEUE_PAGE = 30
 MAX_ID = 2**63 - 1
 
-_SENTENCE = re.compile(r"(?<=[.!?;…])\s+")
+_SENTENCE = re.compile(r"(?<=[.!?;…])(?<!^\d\.)(?<!^\d\d\.)\s+")
+"""Behind a sentence's end, not behind the number of a list's item."""
 _ITEM = re.compile(r"\s*(?:\d{1,2}[.)/]|[-+•*]|thứ (?:nhất|hai|ba|tư|năm)\b)", re.IGNORECASE)
 """How a list of several matters begins each of them."""
 
@@ -254,6 +255,8 @@ def add_pages(app: FastAPI, pages: Pages) -> None:
                 office(request), _number(form.get("version")), str(form.get("request_id"))[:64] or None
             )
         except PetitionError as error:
+            if error.kind is ErrorKind.INVALID_REQUEST:
+                return pages.notice(request, "Không gộp, không liên kết được đơn với chính nó: hãy chọn đơn khác.", 422)
             if error.kind is not ErrorKind.CONFLICT:
                 raise
             message = (

@@ -8,27 +8,8 @@ from fastapi import Request
 from fastapi.responses import HTMLResponse, Response
 from fastapi.templating import Jinja2Templates
 
-from nlp_service.bulk import Bulk
-from nlp_service.casework import Casework
-from nlp_service.desk import Desk
-from nlp_service.intake import Intake
-from nlp_service.pipeline import PetitionClassifier
-from nlp_service.queue import Queue
+from nlp_service.office import Office
 from nlp_service.sessions import Session
-from nlp_service.triage import Rules
-
-
-@dataclass(frozen=True)
-class Office:
-    """What pages work with, made when the app starts (`app.state.office`)."""
-
-    classifier: PetitionClassifier
-    rules: Rules
-    casework: Casework
-    intake: Intake
-    desk: Desk
-    queue: Queue
-    bulk: Bulk
 
 
 def office(request: Request) -> Office:

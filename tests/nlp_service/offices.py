@@ -74,7 +74,7 @@ class FixedClassifier:
     def __init__(self) -> None:
         self.bundle = _shipped_bundle()
         self.encoder = SimpleNamespace(name="fixed")
-        self.reader = SimpleNamespace(segmenter=SimpleNamespace(version="fixed"))
+        self.reader = SimpleNamespace(segmenter=SimpleNamespace(version="fixed"), wording=str)
         self.calls = 0
 
     def classify_many(self, texts: Sequence[object]) -> list[Classification | PetitionError]:
