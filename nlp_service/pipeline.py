@@ -1,6 +1,6 @@
 """PetitionClassifier: read, encode, decide. The service, the CLI, batch labelling and evaluation use it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -209,7 +209,6 @@ class PetitionClassifier:
         return self.encoder.run(windows) if windows else {}
 
     def _join(self, prepared: Sequence[_Prepared], outputs: dict[str, Floats]) -> list[Read | PetitionError]:
-        weights = {head: np.float32(self.bundle.manifest.linear.get(head, 0)) for head in HEADS}
         reads: list[Read | PetitionError] = []
         start = 0
         for item in prepared:
@@ -219,17 +218,20 @@ class PetitionClassifier:
             wording, pieces = item
             part = slice(start, start + len(pieces))
             start += len(pieces)
-            logits = {head: pool_windows(outputs[head][part]) for head in HEADS}
-            if self.linear:
-                margins = self.linear.margins(wording)
-                logits = {head: logits[head] + weights[head] * margins[head] for head in HEADS}
-            reads.append(
-                Read(
-                    logits=logits,
-                    embedding=outputs["embedding"][part].mean(axis=0),
-                    windows=len(pieces),
-                    sign=self.lexicon.find(wording) if self.lexicon else None,
-                    wording=wording,
-                )
-            )
+            reads.append(self.combine({name: rows[part] for name, rows in outputs.items()}, wording))
         return reads
+
+    def combine(self, rows: Mapping[str, Floats], wording: str) -> Read:
+        """One petition's reading from its wording and the network's rows for its windows."""
+        logits = {head: pool_windows(rows[head]) for head in HEADS}
+        if self.linear:
+            margins = self.linear.margins(wording)
+            weights = self.bundle.manifest.linear
+            logits = {head: logits[head] + np.float32(weights.get(head, 0)) * margins[head] for head in HEADS}
+        return Read(
+            logits=logits,
+            embedding=rows["embedding"].mean(axis=0),
+            windows=len(rows["embedding"]),
+            sign=self.lexicon.find(wording) if self.lexicon else None,
+            wording=wording,
+        )

@@ -11,6 +11,23 @@ from nlp_service.segment import Segmenter
 from nlp_service.text import unshout
 from nlp_service.tokens import PhobertTokens, windows
 
+_JOINTS = frozenset(" _")
+"""What the segmenter puts between words and between the syllables of one."""
+
+
+@dataclass(frozen=True)
+class Word:
+    """One word of a wording, "rác thải" or a mark.
+
+    Attributes:
+        ids: what the network reads for it.
+        start, end: where it stands in the text.
+    """
+
+    ids: list[int]
+    start: int
+    end: int
+
 
 @dataclass(frozen=True)
 class Reader:
@@ -36,6 +53,31 @@ class Reader:
         """Windows of ids of a wording, at least one."""
         ids = self.tokens.encode(self.segmenter.segment(wording))
         return windows(ids, self.window, self.overlap)
+
+    def words(self, wording: str) -> tuple[list[Word], str]:
+        """The words whose ids, one after the other, `windows` cuts, and the text they stand in.
+
+        That is the wording: the segmenter moves spaces and respells, but keeps the number of letters and marks, which
+        are counted. Should it ever not, the words stand in what it made of the wording, spaces for underscores.
+        """
+        cut = self.segmenter.segment(wording).split()
+        lengths = [sum(character not in _JOINTS for character in word) for word in cut]
+        places = _places(wording)
+        if len(places) != sum(lengths):
+            wording = " ".join(cut).replace("_", " ")
+            places = _places(wording)
+        words = []
+        end = passed = 0
+        for word, length in zip(cut, lengths, strict=True):
+            start = places[passed] if length else end  # a word of underscores alone has no place of its own
+            passed += length
+            end = places[passed - 1] + 1 if length else end
+            words.append(Word(self.tokens.encode(word), start, end))
+        return words, wording
+
+
+def _places(text: str) -> list[int]:
+    return [place for place, character in enumerate(text) if character not in _JOINTS]
 
 
 def load_reader(directory: Path, segmenter: Segmenter, window: int, overlap: int, diacritics: bool) -> Reader:
