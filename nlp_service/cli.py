@@ -3,6 +3,7 @@
 import json
 import logging
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -16,7 +17,7 @@ from nlp_service.roles import Role
 from nlp_service.settings import Settings
 
 if TYPE_CHECKING:
-    from sqlalchemy import Engine
+    from sqlalchemy import Connection, Engine
 
 app = typer.Typer(
     name="petitions",
@@ -29,7 +30,21 @@ app = typer.Typer(
 keys = typer.Typer(name="keys", help="API keys: create, list, revoke.", no_args_is_help=True)
 app.add_typer(keys)
 
+users = typer.Typer(
+    name="users", help="Users of the console: create, list, disable, enable, password.", no_args_is_help=True
+)
+app.add_typer(users)
+
 ModelOption = Annotated[Path | None, typer.Option("--model", help="Model directory or pointer file [PETITIONS_MODEL]")]
+BodyOption = Annotated[
+    list[str] | None, typer.Option("--body", help="Officer: body whose petitions it sees; repeatable")
+]
+CommuneOption = Annotated[
+    list[str] | None, typer.Option("--commune", help="Officer: commune, by code or name; repeatable")
+]
+PasswordOption = Annotated[
+    bool, typer.Option("--password-stdin", help="Read the password from the first line of stdin, not from the terminal")
+]
 RuntimeOption = Annotated[Runtime | None, typer.Option("--runtime", help="Model runtime [PETITIONS_RUNTIME]")]
 
 
@@ -156,7 +171,7 @@ def serve(
 
 
 def _refuse_open_door(address: str, settings: Settings) -> None:
-    """Beyond loopback nobody is let in without a key, so there has to be one."""
+    """Beyond loopback nobody is let in without a key or a user, so there has to be one."""
     from nlp_service.keys import any_key
     from nlp_service.roles import is_loopback
 
@@ -164,8 +179,8 @@ def _refuse_open_door(address: str, settings: Settings) -> None:
         if not is_loopback(address) and not any_key(connection):
             raise PetitionError(
                 ErrorKind.INVALID_REQUEST,
-                f"{address} can be reached from other machines and there is no API key; make one first: "
-                "petitions keys create NAME --role admin",
+                f"{address} can be reached from other machines and there is neither an API key nor a user; make one first: "
+                "petitions keys create NAME --role admin, or petitions users create NAME --full-name … --role admin",
             )
 
 
@@ -181,8 +196,8 @@ def _store(settings: Settings) -> "Engine":
 def keys_create(
     name: Annotated[str, typer.Argument(help="Whose key it is; shown in the audit log")],
     role: Annotated[Role, typer.Option(help="What it may do")],
-    body: Annotated[list[str] | None, typer.Option(help="Officer: body whose petitions it sees; repeatable")] = None,
-    commune: Annotated[list[str] | None, typer.Option(help="Officer: commune, by code or name; repeatable")] = None,
+    body: BodyOption = None,
+    commune: CommuneOption = None,
     days: Annotated[
         int | None, typer.Option(min=1, max=36_500, help="Days until it expires; never if not given")
     ] = None,
@@ -263,6 +278,97 @@ def keys_revoke(name: Annotated[str, typer.Argument(help="Name of the key")]) ->
         revoke_key(connection, name, now)
         audit.append(connection, now, [audit.Entry("cli", "key.revoke", f"key:{name}", {})])
     typer.echo(f"revoked: {name}")
+
+
+@users.command("create")
+def users_create(
+    name: Annotated[str, typer.Argument(help="Name to log in by; shown in the audit log")],
+    full_name: Annotated[str, typer.Option(help="The person's name, shown in the console")],
+    role: Annotated[Role, typer.Option(help="What the user may do")],
+    body: BodyOption = None,
+    commune: CommuneOption = None,
+    password_stdin: PasswordOption = False,
+) -> None:
+    """Make a user who logs in to the console."""
+    from nlp_service import audit
+    from nlp_service.store import writing
+    from nlp_service.users import create_user
+
+    settings = Settings()
+    bodies, communes = _known_scope(settings, body or [], commune or [])
+    password, now = _new_password(password_stdin), datetime.now(UTC)
+    with writing(_store(settings)) as connection:
+        user = create_user(connection, name, full_name, password, role, now, bodies=bodies, communes=communes)
+        payload = {"role": role.value, "bodies": bodies, "communes": communes}
+        audit.append(connection, now, [audit.Entry("cli", "user.create", f"user:{user.name}", payload)])
+    typer.echo(f"created: {user.name}")
+
+
+def _new_password(from_stdin: bool) -> str:
+    """Never an argument: those stand in the shell's history and in the list of processes."""
+    if from_stdin:
+        return sys.stdin.buffer.readline().decode("utf-8", errors="replace").rstrip("\r\n")
+    if not sys.stdin.isatty():
+        raise PetitionError(
+            ErrorKind.INVALID_REQUEST, "there is no terminal to ask for the password; give it by --password-stdin"
+        )
+    password: str = typer.prompt("Password", hide_input=True, confirmation_prompt="The same again", err=True)
+    return password
+
+
+@users.command("list")
+def users_list() -> None:
+    """List users: name, full name, role, scope, last login."""
+    from nlp_service.users import list_users
+
+    with _store(Settings()).connect() as connection:
+        found = list_users(connection)
+    for user in found:
+        state = "disabled" if user.disabled_at else "in use"
+        login = user.last_login_at.strftime("%Y-%m-%d %H:%M") if user.last_login_at else "never logged in"
+        scope = ",".join((*user.bodies, *user.communes)) or "-"
+        typer.echo("\t".join((user.name, user.full_name, user.role.value, scope, state, login)))
+
+
+@users.command("disable")
+def users_disable(name: Annotated[str, typer.Argument(help="Name of the user")]) -> None:
+    """Keep a user out, at once."""
+    from nlp_service.users import disable_user
+
+    _change_user("user.disable", name, disable_user)
+    typer.echo(f"disabled: {name}")
+
+
+@users.command("enable")
+def users_enable(name: Annotated[str, typer.Argument(help="Name of the user")]) -> None:
+    """Let a disabled user in again, by the same password."""
+    from nlp_service.users import enable_user
+
+    _change_user("user.enable", name, lambda connection, name, now: enable_user(connection, name))
+    typer.echo(f"enabled: {name}")
+
+
+@users.command("password")
+def users_password(
+    name: Annotated[str, typer.Argument(help="Name of the user")], password_stdin: PasswordOption = False
+) -> None:
+    """Give a user another password; whoever is logged in as that user is logged out."""
+    from nlp_service.users import set_password
+
+    password = _new_password(password_stdin)
+    _change_user("user.password", name, lambda connection, name, now: set_password(connection, name, password))
+    typer.echo(f"changed: {name}")
+
+
+def _change_user(action: str, name: str, change: "Callable[[Connection, str, datetime], None]") -> None:
+    from nlp_service import audit
+    from nlp_service.keys import canonical
+    from nlp_service.store import writing
+
+    now = datetime.now(UTC)
+    with writing(_store(Settings())) as connection:
+        change(connection, name, now)
+        audit.append(connection, now, [audit.Entry("cli", action, f"user:{canonical(name)}", {})])
 
 
 @app.command("verify-audit")

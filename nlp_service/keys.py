@@ -7,6 +7,7 @@ nothing to guess that argon2 would slow down.
 import hashlib
 import hmac
 import secrets
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -16,12 +17,12 @@ from sqlalchemy import Connection, insert, select, update
 
 from nlp_service.errors import ErrorKind, PetitionError
 from nlp_service.roles import Principal, Role
-from nlp_service.store import api_keys
+from nlp_service.store import api_keys, users
 
 PREFIX = "pet"
 LONGEST_NAME = 100
-RESERVED = frozenset({"local", "cli"})
-"""Who the audit log calls those that act without a key."""
+RESERVED = frozenset({"local", "cli", "unknown"})
+"""What the audit log calls those that act as nobody in particular."""
 
 LAST_USED_STEP = timedelta(minutes=1)
 """`last_used_at` is no finer than this: a write for every request would cost more than it tells."""
@@ -46,6 +47,33 @@ class Key:
         return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
 
 
+def canonical(name: str) -> str:
+    """How names are compared: composed, without spaces at the ends, in lower case. Users are stored so, keys as given."""
+    return unicodedata.normalize("NFC", name).strip().lower()
+
+
+def check_name(name: str) -> None:
+    """Raises PetitionError INVALID_REQUEST if neither a key nor a user may be called so."""
+    if canonical(name) in RESERVED or not 0 < len(name) <= LONGEST_NAME or not name.isprintable():
+        raise PetitionError(
+            ErrorKind.INVALID_REQUEST,
+            f"a name has 1 to {LONGEST_NAME} printable characters and is none of {', '.join(sorted(RESERVED))}; "
+            "choose another",
+        )
+
+
+def check_scope(role: Role, bodies: Sequence[str], communes: Sequence[str]) -> None:
+    """Raises PetitionError INVALID_REQUEST if an officer has no scope, or another role has one."""
+    if role is Role.OFFICER and not (bodies or communes):
+        raise PetitionError(
+            ErrorKind.INVALID_REQUEST, "an officer needs a scope; give --body or --commune (or both), once or more"
+        )
+    if role is not Role.OFFICER and (bodies or communes):
+        raise PetitionError(
+            ErrorKind.INVALID_REQUEST, f"the role '{role}' has no scope; leave out --body and --commune"
+        )
+
+
 def create_key(
     connection: Connection,
     name: str,
@@ -61,22 +89,11 @@ def create_key(
     A system whose key was revoked gets its next one under the same name, and so goes on reading what it handed in.
 
     Raises:
-        PetitionError: CONFLICT if a key of that name is in use, INVALID_REQUEST if an officer has no scope or another role has one.
+        PetitionError: CONFLICT if a key of that name is in use or a user has it, INVALID_REQUEST if nothing may be called so,
+            an officer has no scope or another role has one.
     """
-    if name in RESERVED or not 0 < len(name) <= LONGEST_NAME:
-        raise PetitionError(
-            ErrorKind.INVALID_REQUEST,
-            f"a key's name has 1 to {LONGEST_NAME} characters and is none of {', '.join(sorted(RESERVED))}; choose another",
-        )
-    if role is Role.OFFICER and not (bodies or communes):
-        raise PetitionError(
-            ErrorKind.INVALID_REQUEST,
-            "an officer's key needs a scope; give --body or --commune (or both), once or more",
-        )
-    if role is not Role.OFFICER and (bodies or communes):
-        raise PetitionError(
-            ErrorKind.INVALID_REQUEST, f"a key of role '{role}' has no scope; leave out --body and --commune"
-        )
+    check_name(name)
+    check_scope(role, bodies, communes)
     prefix, secret = secrets.token_hex(4), secrets.token_urlsafe(32)
     row = {
         "name": name,
@@ -93,6 +110,10 @@ def create_key(
         raise PetitionError(
             ErrorKind.CONFLICT, f"a key named '{name}' is in use; revoke it first to make a new one for the same system"
         )
+    if connection.execute(select(users.c.id).where(users.c.name == canonical(name))).first():
+        raise PetitionError(
+            ErrorKind.CONFLICT, f"a user is named '{name}', and the audit log must tell them apart; choose another name"
+        )
     connection.execute(insert(api_keys).values(row))
     return f"{PREFIX}_{prefix}_{secret}"
 
@@ -103,8 +124,11 @@ def list_keys(connection: Connection) -> list[Key]:
 
 
 def any_key(connection: Connection) -> bool:
-    """Whether a key was ever made. Revoked ones count: taking back the last key must not open the door."""
-    return connection.execute(select(api_keys.c.id).limit(1)).one_or_none() is not None
+    """Whether a key or a user was ever made.
+
+    Revoked and disabled ones count: taking back the last key must not open the door.
+    """
+    return any(connection.execute(select(table.c.id).limit(1)).first() for table in (api_keys, users))
 
 
 def revoke_key(connection: Connection, name: str, now: datetime) -> None:

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 from urllib.parse import unquote, urlencode, urlsplit
 
 from fastapi import Depends, FastAPI, Form, Request
-from fastapi.responses import PlainTextResponse, RedirectResponse, Response
+from fastapi.responses import RedirectResponse, Response
 from fastapi.templating import Jinja2Templates
 from limits import RateLimitItem, RateLimitItemPerMinute
 from limits.storage import MemoryStorage
@@ -253,7 +253,7 @@ def add_access(app: FastAPI, templates: Jinja2Templates) -> None:
     """Login, logout, security headers, and the handlers of LoginNeeded and Refused.
 
     Args:
-        templates: find `login.html` and `refused.html`, which both extend `base.html`.
+        templates: find `login.html` and `refused.html`, which both extend `base.html`, and `_notice.html`.
     """
     access = Access()
     app.state.access = access
@@ -274,7 +274,10 @@ def add_access(app: FastAPI, templates: Jinja2Templates) -> None:
     async def on_refused(request: Request, error: Exception) -> Response:
         assert isinstance(error, Refused)
         if "hx-request" in request.headers:
-            return PlainTextResponse(error.message, error.status)
+            # A sentence above the page that stays as it is: nothing that was typed is lost.
+            headers = {"HX-Retarget": "#notice", "HX-Reswap": "innerHTML"}
+            notice = {"message": error.message, "kind": "error"}
+            return templates.TemplateResponse(request, "_notice.html", notice, error.status, headers)
         visitor = await run_in_threadpool(access.visitor, request)
         context = {"message": error.message, "visitor": visitor}
         return templates.TemplateResponse(request, "refused.html", context, error.status)

@@ -86,7 +86,7 @@ def test_a_system_gets_its_next_key_under_its_name_once_the_last_is_revoked(engi
         assert [(key.name, key.last_used_at) for key in list_keys(connection)] == [("a", None), ("a", NOW)]
 
 
-@pytest.mark.parametrize("name", ["local", "cli", "", "x" * 101])
+@pytest.mark.parametrize("name", ["local", "cli", "Unknown", "", "x" * 101, "a\tb"])
 def test_nobody_is_called_what_the_audit_log_calls_others(engine: Engine, name: str) -> None:
     with writing(engine) as connection, pytest.raises(PetitionError) as failure:
         create_key(connection, name, Role.ADMIN, NOW)
