@@ -36,6 +36,7 @@ from nlp_service.open311 import add_open311
 from nlp_service.pipeline import Classification, PetitionClassifier
 from nlp_service.queue import Queue
 from nlp_service.settings import Settings
+from nlp_service.similar_index import SimilarIndex
 from nlp_service.store import open_store, reach, upgrade
 from nlp_service.text import check
 from nlp_service.triage import Rules, load_rules
@@ -89,6 +90,9 @@ class ResultOut(BaseModel):
 
     category: ScoredOut
     alternatives: list[ScoredOut] = Field(max_length=3)
+    prediction_set: list[ScoredOut] = Field(
+        default=[], description="Categories that remain possible at the coverage that the model's manifest states"
+    )
     urgency: ScoredOut
     petition_type: ScoredOut
     decision: str = Field(description="auto, suggest or human", pattern="^(auto|suggest|human)$")
@@ -150,10 +154,13 @@ def create_app(settings: Settings, classifier: PetitionClassifier | None = None,
         state.classifier, state.batcher, state.engine = loaded, batcher, engine
         state.gate = Gate(settings.rate_per_minute)
         state.casework = Casework(engine)
+        index = SimilarIndex(engine, manifest.version, settings.index)
+        index.start()
         wake = dispatcher.wake if dispatcher else None
         state.intake = Intake(engine, in_force, on_alert=wake)
         desk = Desk(engine, in_force, loaded.reader.wording, second_readings=settings.second_readings, on_alert=wake)
         state.office = Office(
+            engine,
             loaded,
             in_force,
             state.casework,
@@ -161,6 +168,7 @@ def create_app(settings: Settings, classifier: PetitionClassifier | None = None,
             desk,
             Queue(engine, state.casework, manifest.version),
             Bulk(engine, state.casework, desk),
+            index,
         )
         state.classify = partial(_classify, app, settings, metrics)
         if dispatcher:
@@ -170,6 +178,7 @@ def create_app(settings: Settings, classifier: PetitionClassifier | None = None,
             yield
         finally:
             await batcher.close()
+            await asyncio.to_thread(index.close)
             if dispatcher:
                 await asyncio.to_thread(dispatcher.stop)
             engine.dispose()

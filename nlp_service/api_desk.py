@@ -1,5 +1,7 @@
 """The review desk for other programs: what waits, what a person decides, undo, why, and what is alike."""
 
+from dataclasses import asdict
+from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import Body, FastAPI, Query, Request
@@ -12,6 +14,7 @@ from nlp_service.casework import Filter
 from nlp_service.desk import Outcome, Verdict
 from nlp_service.explain import explain
 from nlp_service.office import Office
+from nlp_service.similar import Likeness
 
 
 class QueuedPetition(PetitionListed):
@@ -61,6 +64,29 @@ class OutcomeOut(BaseModel):
     summary: dict[str, Any] = Field(description="`message`, a Vietnamese sentence, and what else the action tells")
 
 
+class SimilarPetition(BaseModel):
+    """A petition like another one."""
+
+    id: int
+    received_at: datetime
+    commune: str | None
+    category: str
+    status: str
+    likeness: float = Field(description="0 to 1, of meaning and words")
+    kind: Likeness
+    reason: str = Field(description="Vietnamese sentence")
+    excerpt: str = Field(description="The beginning, personal data masked")
+
+
+class SimilarOut(BaseModel):
+    """What is like a petition, the most alike first."""
+
+    similar: list[SimilarPetition]
+    joint: dict[str, Any] | None = Field(
+        description="Several people about one matter in one commune within a month: `petitions`, `voices`, `message`"
+    )
+
+
 def add_desk(app: FastAPI) -> None:
     """Add the endpoints; they take `office` from the app's state when it runs."""
 
@@ -99,6 +125,15 @@ def add_desk(app: FastAPI) -> None:
         """The words that moved the category and the urgency, and without which words the urgency would be another one."""
         at = _office(request)
         return explain(at.classifier, at.casework.text(principal, petition_id)).as_dict()
+
+    @app.get("/v1/petitions/{petition_id}/similar", operation_id="similar_petitions", tags=["desk"], responses=ERRORS)
+    def similar(request: Request, principal: Handler, petition_id: PetitionId) -> SimilarOut:
+        """Petitions like this one: repeats, the same matter told by others, and whether many complain of it."""
+        found = _office(request).similar(principal, petition_id)
+        return SimilarOut(
+            similar=[SimilarPetition.model_validate(asdict(entry)) for entry in found.similar],
+            joint=asdict(found.joint) if found.joint else None,
+        )
 
 
 def _told(outcome: Outcome) -> OutcomeOut:

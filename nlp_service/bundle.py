@@ -51,6 +51,8 @@ class Thresholds(_Strict):
 
     Attributes:
         auto: at or above it the category is routed without a look; above 1 for a model that may never do so.
+        auto_precision: share of right categories that `auto` was chosen to keep among the petitions routed without a
+            look, right being an accepted category; None in models calibrated before it was stated.
         suggest: sum of the three best categories below which a person reads first.
         emergency: probability of `emergency` that raises it, whatever the best level is.
         legal_doubt: probability of complaint or denunciation, not the best type, that asks for a person.
@@ -60,6 +62,21 @@ class Thresholds(_Strict):
     suggest: float = Field(ge=0, le=1.1)
     emergency: float = Field(ge=0, le=1)
     legal_doubt: float = Field(ge=0, le=1)
+    auto_precision: float | None = Field(default=None, gt=0, le=1)
+
+
+class PredictionSets(_Strict):
+    """Which labels stay plausible beside the best one: a conformal prediction set (Vovk et al. 2005).
+
+    Attributes:
+        coverage: share of petitions whose right label is in their set.
+        kind: `marginal`, the only one so far: the coverage holds over all petitions, not within every label.
+        threshold: a label with at least this probability is in the set.
+    """
+
+    coverage: float = Field(gt=0, lt=1)
+    kind: Literal["marginal"]
+    threshold: float = Field(ge=0, le=1)
 
 
 class Manifest(_Strict):
@@ -68,6 +85,7 @@ class Manifest(_Strict):
     Attributes:
         linear: for every head what the linear model's margins are multiplied by before they are added to the network's
             logits; empty without a linear model.
+        prediction_sets: for a head, how its sets are made; empty in models calibrated before there were any.
     """
 
     format: Literal[1]
@@ -84,6 +102,7 @@ class Manifest(_Strict):
     heads: dict[str, Head]
     linear: dict[str, float] = {}
     thresholds: Thresholds
+    prediction_sets: dict[str, PredictionSets] = {}
     files: dict[str, str]
     scores: dict[str, Any]
 
@@ -164,7 +183,7 @@ def load_bundle(path: Path) -> Bundle:
     taxonomy = load_taxonomy(directory / "taxonomy.yaml")
     if taxonomy.sha256 != manifest.taxonomy_sha256:
         raise _invalid(directory / "taxonomy.yaml", "is not the taxonomy the model was trained for")
-    if unknown := set(manifest.heads) - set(HEADS):
+    if unknown := (set(manifest.heads) | set(manifest.prediction_sets)) - set(HEADS):
         raise _invalid(manifest_path, f"has unknown head '{sorted(unknown)[0]}'")
     for head in HEADS:
         if head not in manifest.heads:

@@ -1,12 +1,15 @@
-"""From logits to an answer a clerk can act on: calibrated probabilities, three zones, emergencies first. numpy only."""
+"""From logits to an answer a clerk can act on: calibrated probabilities, three zones, a set, emergencies first.
 
-from collections.abc import Mapping
+numpy only.
+"""
+
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from nlp_service.bundle import Manifest
+from nlp_service.bundle import Manifest, PredictionSets
 from nlp_service.emergency import Sign
 from nlp_service.taxonomy import EMERGENCY, Taxonomy
 
@@ -43,6 +46,8 @@ class Decision:
         urgency: the level; `emergency` as soon as its probability reaches the manifest's threshold, or the
             lexicon finds a sign of one.
         decision: `auto` (route it), `suggest` (a clerk picks among candidates), `human` (a person reads first).
+        prediction_set: the categories that stay plausible at the coverage that the manifest states, most probable first,
+            the best one always among them; empty if the manifest states none.
     """
 
     category: Scored
@@ -51,6 +56,7 @@ class Decision:
     petition_type: Scored
     decision: str
     reasons: tuple[Reason, ...]
+    prediction_set: tuple[Scored, ...] = ()
 
 
 def softmax(logits: Floats, temperature: float) -> Floats:
@@ -139,4 +145,12 @@ def decide(logits: Mapping[str, Floats], manifest: Manifest, taxonomy: Taxonomy,
         petition_type=petition_type,
         decision=zone,
         reasons=tuple(reasons),
+        prediction_set=plausible(ranked["category"], manifest.prediction_sets.get("category")),
     )
+
+
+def plausible(ranked: Sequence[Scored], sets: PredictionSets | None) -> tuple[Scored, ...]:
+    """The labels of a set out of all labels, most probable first; the first one whatever its probability."""
+    if sets is None:
+        return ()
+    return (ranked[0], *(scored for scored in ranked[1:] if scored.probability >= sets.threshold))

@@ -47,6 +47,7 @@ class Classification:
         return {
             "category": _scored(decision.category),
             "alternatives": [_scored(scored) for scored in decision.alternatives],
+            "prediction_set": [_scored(scored) for scored in decision.prediction_set],
             "urgency": _scored(decision.urgency),
             "petition_type": _scored(decision.petition_type),
             "decision": decision.decision,

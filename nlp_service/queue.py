@@ -29,6 +29,7 @@ class Standing:
     """Where a petition stands at the desk, for one reader.
 
     Attributes:
+        status, version: of the petition.
         queued: it waits for a person.
         readings: how many have read it.
         blind: this would be a second reading: what the first one said is not shown.
@@ -36,6 +37,8 @@ class Standing:
         said: what the readers said, first to last; nothing where the reading is blind.
     """
 
+    status: str
+    version: int
     queued: bool
     readings: int
     blind: bool
@@ -106,7 +109,9 @@ class Queue:
         """Where a petition stands that the principal may see. Raises PetitionError NOT_FOUND."""
         with self.engine.connect() as connection:
             row = connection.execute(
-                select(petitions.c.queued, petitions.c.readings).where(petitions.c.id == petition_id, *scope(principal))
+                select(petitions.c.status, petitions.c.version, petitions.c.queued, petitions.c.readings).where(
+                    petitions.c.id == petition_id, *scope(principal)
+                )
             ).one_or_none()
             if row is None:
                 raise PetitionError(ErrorKind.NOT_FOUND, f"there is no petition {petition_id} that you may see")
@@ -122,7 +127,7 @@ class Queue:
             lock = locks.find(connection, petition_id, self.clock())
         mine = any(entry["reviewer"] == principal.name for entry in said)
         blind = row.queued and row.readings == 1 and not mine
-        return Standing(row.queued, row.readings, blind, lock, () if blind else tuple(said))
+        return Standing(row.status, row.version, row.queued, row.readings, blind, lock, () if blind else tuple(said))
 
     def take(self, principal: Principal, petition_id: int, over: bool = False) -> locks.Lock:
         """Say that the principal works on a petition, or still does; see `locks.take`. Raises PetitionError NOT_FOUND."""

@@ -3,18 +3,27 @@
 from pathlib import Path
 from typing import Any
 
-from nlp_service.bundle import load_bundle
+from nlp_service.bundle import Thresholds, load_bundle
 from nlp_service.diacritics import DIACRITICS_FILE
 from nlp_service.emergency import LEXICON_FILE
+from training.calibration import NEVER
 from training.export import write_scores
 from training.report import summary_table
 
-_DROPPED = ("reliability", "confusion", "classes")
+_DROPPED = ("reliability", "confusion", "labels", "classes")
+_KEPT = ("category", "curve", "prediction_sets")
+"""Whole in the manifest: the console's page of the model draws them."""
 
 
 def write_card(directory: Path, reports: dict[str, dict[str, Any]]) -> None:
     """Put the scores into the manifest and write README.md in the model directory."""
-    write_scores(directory, {name: _brief(report) for name, report in reports.items()})
+    write_scores(
+        directory,
+        {
+            name: _brief(report) | {key: report[key] for key in _KEPT if key in report}
+            for name, report in reports.items()
+        },
+    )
     manifest = load_bundle(directory).manifest
     encoder = manifest.encoder
     counts = ", ".join(f"{part['count']} {name}" for name, part in manifest.trained_on.items())
@@ -31,8 +40,14 @@ def write_card(directory: Path, reports: dict[str, dict[str, Any]]) -> None:
         f"- Trained on petitions written by the project ({counts}; content hashes in manifest.json). No real petition was"
         " used for training.",
         f"- Temperatures: {', '.join(f'{head} {spec.temperature:.2f}' for head, spec in manifest.heads.items())}.",
-        f"- Routed automatically from probability {thresholds.auto:.2f}; read by a person first when the three best"
-        f" categories together have less than {thresholds.suggest:.2f}; emergency from {thresholds.emergency:.2f}.",
+        _routing(thresholds),
+        f"- Read by a person first when the three best categories together have less than {thresholds.suggest:.2f}, for the"
+        f" category other, or when a complaint or denunciation is possible; emergency from {thresholds.emergency:.2f}.",
+        *(
+            f"- Beside the best {head} stand those from probability {sets.threshold:.4f}: the right one is among them for"
+            f" {100 * sets.coverage:g} % of petitions like the dev ones ({sets.kind}: on average, not for every {head})."
+            for head, sets in manifest.prediction_sets.items()
+        ),
         *(
             [
                 "- A linear model over words and letters (linear.npz) is added to the network's logits, times "
@@ -70,6 +85,17 @@ def write_card(directory: Path, reports: dict[str, dict[str, Any]]) -> None:
         "",
     ]
     (directory / "README.md").write_text("\n".join(lines), encoding="utf-8")
+
+
+def _routing(thresholds: Thresholds) -> str:
+    if thresholds.auto >= NEVER:
+        return "- Nothing is routed automatically: the dev petitions gave no probability that is safe."
+    stated = (
+        f", where {100 * thresholds.auto_precision:g} % should be right (estimated on dev)"
+        if thresholds.auto_precision is not None
+        else ""
+    )
+    return f"- Routed automatically from probability {thresholds.auto:.2f}{stated}."
 
 
 def _brief(report: dict[str, Any]) -> dict[str, Any]:

@@ -5,10 +5,13 @@ import logging
 import sys
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 from pydantic import TypeAdapter, ValidationError
+
+if TYPE_CHECKING:
+    from nlp_service.bundle import Manifest
 
 Config = TypeVar("Config")
 
@@ -22,6 +25,12 @@ app = typer.Typer(
 
 TAXONOMY = Path("datasets/taxonomy.yaml")
 PETITIONS = Path("datasets/petitions")
+
+
+AutoPrecision = Annotated[
+    float | None,
+    typer.Option(min=0.5, max=0.999, help="Precision to state for what is routed automatically; 0.95 if not given"),
+]
 
 
 def main() -> None:
@@ -149,12 +158,36 @@ def export(
     run: Annotated[Path, typer.Argument(help="A finished run")],
     output: Annotated[Path, typer.Argument(help="New model directory, e.g. models/petition-2026-11-25")],
     version: Annotated[str | None, typer.Option(help="Version in answers; the directory's name if not given")] = None,
+    auto_precision: AutoPrecision = None,
 ) -> None:
     """Write the model directory: ONNX, tokenizer, calibration, hashes. Fails when ONNX and torch disagree."""
+    from training.calibration import AUTO_PRECISION
     from training.export import export as export_run
 
-    manifest = export_run(run, output, version or output.name)
-    typer.echo(json.dumps({"version": manifest.version, "thresholds": manifest.thresholds.model_dump()}))
+    _echo_calibration(export_run(run, output, version or output.name, auto_precision or AUTO_PRECISION))
+
+
+@app.command()
+def calibrate(
+    model: Annotated[Path, typer.Argument(help="Model directory or pointer file; stays as it is")],
+    output: Annotated[Path, typer.Option(help="New model directory, e.g. models/petition-2026-11-25")],
+    data: Annotated[Path, typer.Option(help="Directory with dev.jsonl")] = PETITIONS,
+    version: Annotated[str | None, typer.Option(help="Version in answers; the directory's name if not given")] = None,
+    auto_precision: AutoPrecision = None,
+) -> None:
+    """Write a new version with the same weights: temperatures, thresholds and prediction sets chosen anew on dev."""
+    from training.calibration import AUTO_PRECISION
+    from training.recalibrate import recalibrate
+
+    _echo_calibration(
+        recalibrate(model, output, version or output.name, data / "dev.jsonl", auto_precision or AUTO_PRECISION)
+    )
+
+
+def _echo_calibration(manifest: "Manifest") -> None:
+    calibration = manifest.model_dump(include={"version", "linear", "thresholds", "prediction_sets"})
+    calibration["temperatures"] = {head: spec.temperature for head, spec in manifest.heads.items()}
+    typer.echo(json.dumps(calibration))
 
 
 @app.command()
@@ -171,6 +204,7 @@ def evaluate(
 ) -> None:
     """Score a model on the test split and on real petitions, beside TF-IDF + linear SVM."""
     from nlp_service.bundle import HEADS, resolve
+    from nlp_service.encoder import Runtime
     from nlp_service.pipeline import PetitionClassifier
     from nlp_service.taxonomy import EMERGENCY
     from training.baseline import Baseline
@@ -179,7 +213,8 @@ def evaluate(
     from training.evaluate import evaluate as evaluate_set
     from training.report import summary_table, write_report
 
-    classifier = PetitionClassifier.load(model)
+    # The network that calibration read: the figures are then the same on a machine whose service takes the other one.
+    classifier = PetitionClassifier.load(model, Runtime.ONNXRUNTIME)
     taxonomy, manifest = classifier.bundle.taxonomy, classifier.bundle.manifest
     labels = {head: manifest.heads[head].labels for head in HEADS}
     baseline = Baseline(read_petitions(data / "train.jsonl", taxonomy), labels)

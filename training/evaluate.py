@@ -10,15 +10,15 @@ import numpy.typing as npt
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from nlp_service.bundle import HEADS
-from nlp_service.decision import decide, softmax
+from nlp_service.decision import Decision, decide, softmax
 from nlp_service.pipeline import PetitionClassifier
 from nlp_service.taxonomy import EMERGENCY
 from nlp_service.text import strip_diacritics
 from training.augment import slip
 from training.baseline import Baseline
-from training.calibration import expected_calibration_error, wilson
+from training.calibration import NEVER, expected_calibration_error, wilson
 from training.data import Petition
-from training.export import read_all, read_logits, stack
+from training.reads import read_all, read_logits, stack
 
 Floats = npt.NDArray[np.float32]
 
@@ -43,7 +43,7 @@ def evaluate(
     """Every score of one set of petitions, each rate with its count and 95 % interval (Wilson; macro-F1: bootstrap)."""
     manifest, taxonomy = classifier.bundle.manifest, classifier.bundle.taxonomy
     reads = read_all(classifier, [petition.text for petition in petitions])
-    logits = stack(reads)
+    logits = stack([read.logits for read in reads])
     probabilities = {head: softmax(logits[head], manifest.heads[head].temperature) for head in HEADS}
     labels = {head: manifest.heads[head].labels for head in HEADS}
     report: dict[str, Any] = {"count": len(petitions)}
@@ -64,6 +64,18 @@ def evaluate(
         "precision": rate(int((called & real).sum()), int(called.sum())),
     }
     right = [decision.category.id in petition.accepted for decision, petition in zip(decisions, petitions, strict=True)]
+    thresholds = manifest.thresholds
+    report["curve"] = {
+        "stated": thresholds.auto_precision,
+        "threshold": thresholds.auto if thresholds.auto < NEVER else None,
+        "points": curve(decisions, right),
+    }
+    if sets := manifest.prediction_sets.get("category"):
+        report["prediction_sets"] = {
+            "stated": sets.coverage,
+            "threshold": sets.threshold,
+            **set_scores(decisions, petitions, labels["category"]),
+        }
     zones = [decision.decision for decision in decisions]
     report["zones"] = {
         zone: {
@@ -124,6 +136,58 @@ def category_scores(probabilities: Floats, petitions: Sequence[Petition], labels
         "ece": round(expected_calibration_error(probabilities, truth), 4),
         **_classwise(order[:, 0], truth, labels),
         "reliability": _reliability(probabilities, truth),
+    }
+
+
+def curve(decisions: Sequence[Decision], right: Sequence[bool], points: int = 50) -> list[dict[str, float]]:
+    """How many petitions would be routed automatically at other thresholds, and how many of those rightly.
+
+    Returns:
+        At most `points`, evenly spaced over the petitions that may be routed, the highest threshold first: `threshold`,
+        `share` of all petitions, `precision` among the `count` routed ones.
+    """
+    top = np.array([decision.category.probability for decision in decisions])
+    routable = np.array([decision.decision != "human" for decision in decisions])
+    hits = np.array(right)
+    ranked = np.sort(top[routable])[::-1]
+    if not len(ranked):
+        return []
+    found = []
+    for threshold in np.unique(ranked[np.linspace(0, len(ranked) - 1, points).astype(int)])[::-1]:
+        routed = routable & (top >= threshold)
+        found.append(
+            {
+                "threshold": float(threshold),
+                "share": round(float(routed.mean()), 4),
+                "precision": round(float(hits[routed].mean()), 4),
+                "count": int(routed.sum()),
+            }
+        )
+    return found
+
+
+def set_scores(decisions: Sequence[Decision], petitions: Sequence[Petition], labels: Sequence[str]) -> dict[str, Any]:
+    """Coverage and size of the prediction sets; a set covers a petition if an accepted category is in it.
+
+    Returns:
+        `coverage` over all, `classes` by the petition's primary category, `singletons` (one category alone), `mean_size`,
+        and `sizes`, how many sets have 1, 2, ... categories.
+    """
+    covered = [
+        any(scored.id in petition.accepted for scored in decision.prediction_set)
+        for decision, petition in zip(decisions, petitions, strict=True)
+    ]
+    sizes = np.array([len(decision.prediction_set) for decision in decisions])
+    by_class = {
+        label: [hit for hit, petition in zip(covered, petitions, strict=True) if petition.category == label]
+        for label in labels
+    }
+    return {
+        "coverage": rate(sum(covered), len(covered)),
+        "mean_size": round(float(sizes.mean()), 4),
+        "singletons": rate(int((sizes == 1).sum()), len(sizes)),
+        "sizes": {str(size): int((sizes == size).sum()) for size in np.unique(sizes)},
+        "classes": {label: rate(sum(hits), len(hits)) for label, hits in by_class.items()},
     }
 
 
@@ -191,6 +255,7 @@ def _classwise(guess: npt.NDArray[np.int64], truth: npt.NDArray[np.int64], label
             }
             for i, label in enumerate(labels)
         },
+        "labels": list(labels),
         "confusion": confusion_matrix(truth, guess, labels=range(len(labels))).tolist(),
     }
 

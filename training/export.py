@@ -20,20 +20,19 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from nlp_service import text
 from nlp_service.bundle import HEADS, MANIFEST, Head, Manifest, Thresholds, sha256
-from nlp_service.decision import softmax
 from nlp_service.diacritics import DIACRITICS_FILE
 from nlp_service.emergency import LEXICON_FILE
-from nlp_service.encoder import FLOAT_FILE, INT8_FILE, OUTPUTS, OnnxEncoder, Runtime
-from nlp_service.errors import PetitionError
+from nlp_service.encoder import FLOAT_FILE, INT8_FILE, OUTPUTS, OnnxEncoder
 from nlp_service.linear import LINEAR_FILE
-from nlp_service.pipeline import PetitionClassifier, Read
-from nlp_service.taxonomy import EMERGENCY, load_taxonomy
-from nlp_service.text import check
+from nlp_service.pipeline import PetitionClassifier
+from nlp_service.taxonomy import load_taxonomy
 from nlp_service.tokens import CODES_FILE, VOCABULARY_FILE
-from training.calibration import best_weight, choose_thresholds, temperature
+from training.calibration import AUTO_PRECISION
 from training.data import Petition, read_petitions
 from training.fit import load_run
 from training.model import PetitionModel
+from training.reads import read_all, stack
+from training.recalibrate import calibrated_manifest, new_version, open_draft, write_manifest
 
 log = logging.getLogger(__name__)
 
@@ -53,32 +52,23 @@ class ExportMismatch(Exception):
     """The exported network does not answer as the trained one does."""
 
 
-def export(run: Path, output: Path, version: str) -> Manifest:
+def export(run: Path, output: Path, version: str, auto_precision: float = AUTO_PRECISION) -> Manifest:
     """Write a model directory.
 
     Raises:
         ExportMismatch: ONNX and torch disagree; nothing is written.
         FileExistsError: `output` is there already: versions are never overwritten.
     """
-    if output.exists():
-        raise FileExistsError(f"{output} exists; a model version is written once, choose another name")
-    model, summary = load_run(run)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=".export-", dir=output.parent))
-    try:
+    with new_version(output) as scratch:
+        model, summary = load_run(run)
         for name in (VOCABULARY_FILE, CODES_FILE, "taxonomy.yaml"):
             shutil.copyfile(run / name, scratch / name)
         for name in OPTIONAL:
             if (run / name).exists():
                 shutil.copyfile(run / name, scratch / name)
         _write_networks(model, scratch)
-        manifest = _calibrated_manifest(model, summary, scratch, version)
-        (scratch / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
-        scratch.chmod(0o755)
-        scratch.rename(output)
-    except BaseException:
-        shutil.rmtree(scratch, ignore_errors=True)
-        raise
+        manifest = _calibrated_manifest(model, summary, scratch, version, auto_precision)
+        write_manifest(scratch, manifest)
     return manifest
 
 
@@ -146,7 +136,9 @@ def halve(network: onnx.ModelProto, smallest: int = 1024) -> onnx.ModelProto:
     return network
 
 
-def _calibrated_manifest(model: PetitionModel, summary: dict[str, Any], directory: Path, version: str) -> Manifest:
+def _calibrated_manifest(
+    model: PetitionModel, summary: dict[str, Any], directory: Path, version: str, auto_precision: float
+) -> Manifest:
     taxonomy = load_taxonomy(directory / "taxonomy.yaml")
     config = summary["config"]
     names = [INT8_FILE, FLOAT_FILE, VOCABULARY_FILE, CODES_FILE, "taxonomy.yaml"]
@@ -168,53 +160,11 @@ def _calibrated_manifest(model: PetitionModel, summary: dict[str, Any], director
         files={name: sha256(directory / name) for name in names},
         scores={},
     )
-    # The draft makes the directory loadable, so that calibration reads petitions exactly as serving will.
-    (directory / MANIFEST).write_text(draft.model_dump_json(), encoding="utf-8")
-    classifier = PetitionClassifier.load(directory, Runtime.ONNXRUNTIME)
+    classifier = open_draft(directory, draft)
     dev = read_petitions(Path(config["data"]) / "dev.jsonl", taxonomy)
-    texts = [p.text for p in dev]
-    logits = read_logits(classifier, texts)  # the draft gives the linear model no weight
-    _compare(model, classifier, dev, logits, directory)
-    truth = {
-        head: np.array([draft.heads[head].labels.index(p.label(head)) for p in dev], dtype=np.int64) for head in HEADS
-    }
-    linear: dict[str, float] = {}
-    if classifier.linear:
-        rows = [classifier.linear.margins(classifier.reader.wording(check(text))) for text in texts]
-        margins = {head: np.stack([row[head] for row in rows]) for head in HEADS}
-        linear = {head: best_weight(logits[head], margins[head], truth[head]) for head in HEADS}
-        logits = {head: logits[head] + np.float32(linear[head]) * margins[head] for head in HEADS}
-    heads = {
-        head: Head(labels=draft.heads[head].labels, temperature=round(temperature(logits[head], truth[head]), 4))
-        for head in HEADS
-    }
-    probabilities = {head: softmax(logits[head], heads[head].temperature) for head in HEADS}
-    column = heads["urgency"].labels.index(EMERGENCY)
-    thresholds = choose_thresholds(
-        probabilities["category"], truth["category"], probabilities["urgency"][:, column], truth["urgency"] == column
-    )
-    return draft.model_copy(update={"heads": heads, "linear": linear, "thresholds": thresholds})
-
-
-def read_all(classifier: PetitionClassifier, texts: Sequence[str]) -> list[Read]:
-    """What network and lexicon say, as served. Raises PetitionError for a text that cannot be read."""
-    reads: list[Read] = []
-    for start in range(0, len(texts), 64):
-        for read in classifier.read_many(texts[start : start + 64]):
-            if isinstance(read, PetitionError):
-                raise read
-            reads.append(read)
-    return reads
-
-
-def read_logits(classifier: PetitionClassifier, texts: Sequence[str]) -> dict[str, Floats]:
-    """(texts, classes) for every head, as served. Raises PetitionError for a text that cannot be read."""
-    return stack(read_all(classifier, texts))
-
-
-def stack(reads: Sequence[Read]) -> dict[str, Floats]:
-    """(reads, classes) for every head."""
-    return {head: np.stack([read.logits[head] for read in reads]) for head in HEADS}
+    reads = read_all(classifier, [petition.text for petition in dev])
+    _compare(model, classifier, dev, stack([read.logits for read in reads]), directory)
+    return calibrated_manifest(classifier, reads, dev, auto_precision)
 
 
 @torch.inference_mode()

@@ -9,7 +9,16 @@ from fastapi.staticfiles import StaticFiles
 from fastapi.templating import Jinja2Templates
 from jinja2 import Environment, FileSystemLoader
 
-from nlp_service.console import desk_pages, words
+from nlp_service.console import (
+    audit_pages,
+    bulk_pages,
+    desk_pages,
+    inbox_pages,
+    model_pages,
+    search_pages,
+    try_pages,
+    words,
+)
 from nlp_service.console.access import Visitor, add_access
 from nlp_service.console.pages import Pages
 from nlp_service.errors import PetitionError
@@ -42,7 +51,8 @@ def add_console(app: FastAPI) -> Pages:
         principal = visitor.principal
         return RedirectResponse("/console/queue" if principal.may(Right.HANDLE) else "/console/search", 303)
 
-    desk_pages.add_pages(app, pages)
+    for module in (desk_pages, search_pages, inbox_pages, bulk_pages, model_pages, audit_pages, try_pages):
+        module.add_pages(app, pages)
     return pages
 
 

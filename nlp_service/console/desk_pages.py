@@ -17,6 +17,7 @@ from nlp_service.errors import ErrorKind, PetitionError
 from nlp_service.explain import explain
 from nlp_service.roles import Right
 from nlp_service.sessions import Session
+from nlp_service.similar import NAMES
 from nlp_service.text import normalise
 
 QUEUE_PAGE = 30
@@ -157,6 +158,29 @@ def add_pages(app: FastAPI, pages: Pages) -> None:
             for start, end in span.places
         ]
         return pages.show(request, "_why.html", visitor, why=found, lines=words.paragraphs(text, places))
+
+    @app.get("/console/petitions/{petition_id}/similar", include_in_schema=False)
+    def similar(request: Request, visitor: RawReader, petition_id: PetitionId) -> Response:
+        """Petitions like this one, beside it: a part of its page."""
+        at = office(request)
+        text = at.casework.text(visitor.principal, petition_id)
+        found = at.similar(visitor.principal, petition_id)
+        row = at.queue.standing(visitor.principal, petition_id)
+        return pages.show(
+            request,
+            "_similar.html",
+            visitor,
+            petition_id=petition_id,
+            lines=words.paragraphs(text),
+            found=found,
+            shown=[(entry, words.marked(entry.excerpt, entry.shared)) for entry in found.similar],
+            version=row.version,
+            decidable=visitor.principal.may(Right.HANDLE) and row.status in DECIDABLE,
+            flow=bool(request.query_params.get("flow")),
+            query=filter_query(read_filter(request)),
+            names=choices(request)["names"],
+            likeness=NAMES,
+        )
 
     @app.post("/console/petitions/{petition_id}/route", include_in_schema=False)
     async def route(request: Request, visitor: Handler, petition_id: PetitionId) -> Response:

@@ -126,6 +126,11 @@ def paragraphs(text: str, places: Sequence[Mapping[str, int]] = ()) -> list[Mark
     return shown
 
 
+def marked(text: str, spans: Sequence[tuple[int, int]]) -> Markup:
+    """A text with the words between `start` and `end` marked."""
+    return _marked(text, 0, [{"start": start, "end": end} for start, end in spans])
+
+
 def _marked(line: str, offset: int, places: Sequence[Mapping[str, int]]) -> Markup:
     parts: list[Markup] = []
     done = 0

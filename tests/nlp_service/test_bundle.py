@@ -20,6 +20,12 @@ def test_a_whole_directory_loads_by_path_and_by_pointer(write_model: WriteModel)
     assert load_bundle(directory).manifest.version == "tiny-1"
 
 
+def test_a_manifest_of_before_the_stated_precision_and_the_sets_loads(write_model: WriteModel) -> None:
+    manifest = load_bundle(write_model()).manifest
+    assert manifest.thresholds.auto_precision is None
+    assert manifest.prediction_sets == {}
+
+
 def edit(directory: Path, change: Callable[[dict[str, Any]], None]) -> None:
     path = directory / "manifest.json"
     manifest = json.loads(path.read_text(encoding="utf-8"))
@@ -50,6 +56,8 @@ def _forget_taxonomy(directory: Path) -> None:
 def append(path: Path) -> None:
     path.write_bytes(path.read_bytes() + b"\n")
 
+
+SETS = {"coverage": 0.95, "kind": "marginal", "threshold": 0.08}
 
 DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "no manifest": (lambda d: (d / "manifest.json").unlink(), "manifest.json is missing"),
@@ -90,6 +98,22 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "unknown key in a head": (
         lambda d: edit(d, lambda m: m["heads"]["urgency"].update(temprature=2)),
         "manifest.json does not fit format 1: heads.urgency.temprature",
+    ),
+    "unknown head in the sets": (
+        lambda d: edit(d, lambda m: m.update(prediction_sets={"categories": dict(SETS)})),
+        "manifest.json has unknown head 'categories'",
+    ),
+    "sets of a kind that is not known": (
+        lambda d: edit(d, lambda m: m.update(prediction_sets={"category": SETS | {"kind": "mondrian"}})),
+        "manifest.json does not fit format 1: prediction_sets.category.kind",
+    ),
+    "coverage of one": (
+        lambda d: edit(d, lambda m: m.update(prediction_sets={"category": SETS | {"coverage": 1}})),
+        "manifest.json does not fit format 1: prediction_sets.category.coverage",
+    ),
+    "precision over 1": (
+        lambda d: edit(d, lambda m: m["thresholds"].update(auto_precision=95)),
+        "manifest.json does not fit format 1: thresholds.auto_precision",
     ),
     "missing threshold": (
         lambda d: edit(d, lambda m: m["thresholds"].pop("emergency")),

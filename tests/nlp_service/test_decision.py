@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nlp_service.bundle import Bundle, Head, Manifest, Thresholds, load_bundle
+from nlp_service.bundle import Bundle, Head, Manifest, PredictionSets, Thresholds, load_bundle
 from nlp_service.decision import Decision, decide, pool_windows, softmax
 from nlp_service.emergency import Sign
 from nlp_service.taxonomy import EMERGENCY, Taxonomy
@@ -55,6 +55,47 @@ def test_a_doubtful_category_is_suggested_with_candidates_in_order(bundle: Bundl
 def test_a_person_reads_what_no_three_categories_explain(bundle: Bundle) -> None:
     decision = answer(bundle, category={"land_administration": 0.3}, **CALM)
     assert (decision.decision, codes(decision)) == ("human", ["category_unclear"])
+
+
+@pytest.fixture
+def with_sets(write_model: WriteModel) -> Bundle:
+    sets = {"category": {"coverage": 0.95, "kind": "marginal", "threshold": 0.1}}
+    return load_bundle(write_model(prediction_sets=sets))
+
+
+def test_a_set_holds_every_plausible_category_in_order(with_sets: Bundle) -> None:
+    chances = {
+        "land_administration": 0.3,
+        "other": 0.1,
+        "judicial_civil_disputes": 0.25,
+        "official_conduct": 0.15,
+        "agriculture_rural": 0.11,
+        "education_training": 0.0899,
+    }
+    found = answer(with_sets, category=chances, **CALM).prediction_set
+    assert [scored.id for scored in found] == [
+        "land_administration",
+        "judicial_civil_disputes",
+        "official_conduct",
+        "agriculture_rural",
+        "other",
+    ]
+    assert found[1].probability == pytest.approx(0.25, abs=1e-3)
+    assert found[1].name.startswith("Tư pháp")
+
+
+def test_a_set_of_a_sure_petition_is_its_category(with_sets: Bundle) -> None:
+    decision = answer(with_sets, category={"land_administration": 0.9, "other": 0.0999}, **CALM)
+    assert decision.prediction_set == (decision.category,)
+
+
+def test_no_set_is_empty_even_if_nothing_is_plausible(with_sets: Bundle) -> None:
+    decision = answer(with_sets, category={"land_administration": 0.09}, **CALM)
+    assert decision.prediction_set == (decision.category,)
+
+
+def test_a_model_that_states_no_coverage_shows_no_set(bundle: Bundle) -> None:
+    assert answer(bundle, category={"land_administration": 0.5}, **CALM).prediction_set == ()
 
 
 SIGN = Sign("trapped", "người mắc kẹt giữa nước lũ", ())
@@ -129,13 +170,21 @@ logits = st.lists(st.floats(-20, 20, width=32), min_size=21, max_size=21)
 probability = st.floats(0, 1)
 
 
-@given(logits, st.floats(0.3, 5), probability, probability, probability, probability)
+@given(logits, st.floats(0.3, 5), probability, probability, probability, probability, probability)
 def test_a_decision_holds_together_whatever_the_network_says(
-    shared: Bundle, values: list[float], temperature: float, auto: float, suggest: float, emergency: float, doubt: float
+    shared: Bundle,
+    values: list[float],
+    temperature: float,
+    auto: float,
+    suggest: float,
+    emergency: float,
+    doubt: float,
+    kept: float,
 ) -> None:
     thresholds = Thresholds(auto=auto, suggest=suggest, emergency=emergency, legal_doubt=doubt)
     heads = {name: replace_temperature(head, temperature) for name, head in shared.manifest.heads.items()}
-    manifest = shared.manifest.model_copy(update={"thresholds": thresholds, "heads": heads})
+    sets = {"category": PredictionSets(coverage=0.9, kind="marginal", threshold=kept)}
+    manifest = shared.manifest.model_copy(update={"thresholds": thresholds, "heads": heads, "prediction_sets": sets})
     bundle = shared.model_copy(update={"manifest": manifest})
     decision = decide(rows(bundle, values), manifest, bundle.taxonomy)
     shown = [decision.category, *decision.alternatives]
@@ -144,6 +193,10 @@ def test_a_decision_holds_together_whatever_the_network_says(
     for scored in (*shown, decision.urgency, decision.petition_type):
         assert 0 <= scored.probability <= 1 and scored.probability == round(scored.probability, 4)
     assert sum(scored.probability for scored in shown) <= 1.0002
+    plausible = decision.prediction_set
+    kept_alternatives = [scored for scored in decision.alternatives if scored.probability >= kept]
+    assert list(plausible[: len(shown)]) == [decision.category, *kept_alternatives]
+    assert all(scored.probability >= kept for scored in plausible[1:])
     assert decision.decision in {"auto", "suggest", "human"}
     told = codes(decision)
     assert ("emergency" in told) == (decision.urgency.id == EMERGENCY)

@@ -61,7 +61,7 @@ def _one_line(text: str, start: str = "petitions-train: ") -> bool:
 def test_help_lists_the_commands() -> None:
     result = _process("--help")
     assert result.returncode == 0
-    for name in ("encoder", "diacritics", "split", "fit", "export", "evaluate", "benchmark"):
+    for name in ("encoder", "diacritics", "split", "fit", "export", "calibrate", "evaluate", "benchmark"):
         assert f" {name} " in result.stdout, name
 
 
@@ -189,6 +189,23 @@ def test_export_mismatch_is_one_line_and_code_2(
     assert result.code == 2
     assert _one_line(result.err)
     assert "model.int8.onnx" in result.err
+
+
+def test_calibrate_writes_a_version_beside_the_old_one(
+    command: Command, tmp_path: Path, model_dir: Path, petitions_dir: Path
+) -> None:
+    arguments = ("calibrate", model_dir, "--output", tmp_path / "petition-2", "--data", petitions_dir)
+    result = command(*arguments, "--auto-precision", "0.9")
+    assert result.code == 0, result.err
+    printed, manifest = json.loads(result.out), load_bundle(tmp_path / "petition-2").manifest
+    assert printed["version"] == manifest.version == "petition-2"
+    assert printed["thresholds"] == manifest.thresholds.model_dump()
+    assert printed["thresholds"]["auto_precision"] == 0.9
+    assert printed["prediction_sets"]["category"]["coverage"] == 0.95
+    result = command(*arguments)
+    assert result.code == 2
+    assert _one_line(result.err)
+    assert "written once" in result.err
 
 
 def test_evaluate_reports_the_real_ones_apart(

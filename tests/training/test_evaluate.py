@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score
 
+from nlp_service.decision import Decision, Scored
 from nlp_service.pipeline import PetitionClassifier
 from tests.training.conftest import make_petitions
 from training.baseline import Baseline
 from training.calibration import wilson
 from training.data import Petition
-from training.evaluate import VARIANTS, category_scores, evaluate, head_scores, macro_f1, rate
+from training.evaluate import VARIANTS, category_scores, curve, evaluate, head_scores, macro_f1, rate, set_scores
 
 LABELS = ("transport_infrastructure", "environment_resources", "other", "land_administration")
 
@@ -57,6 +58,59 @@ def test_accept_alone_decides_where_it_is_given() -> None:
     probabilities = np.array([[0.9, 0.1, 0, 0]], dtype=np.float32)
     scores = category_scores(probabilities, [_petition("transport_infrastructure", "other")], LABELS)
     assert scores["top1"]["hits"] == 0
+
+
+def _decision(probability: float, *others: str, category: str = "other", zone: str = "suggest") -> Decision:
+    """A decision whose set holds its category and `others`."""
+    best = Scored(category, category, probability)
+    calm = Scored("low", "low", 1)
+    plausible = (best, *(Scored(name, name, 0.1) for name in others))
+    return Decision(best, (), calm, calm, zone, (), plausible)
+
+
+def test_the_curve_says_what_other_thresholds_would_route() -> None:
+    decisions = [_decision(0.9), _decision(0.8), _decision(0.99, zone="human"), _decision(0.8), _decision(0.5)]
+    assert curve(decisions, [True, True, False, False, False]) == [
+        {"threshold": 0.9, "share": 0.2, "precision": 1.0, "count": 1},
+        {"threshold": 0.8, "share": 0.6, "precision": 0.6667, "count": 3},
+        {"threshold": 0.5, "share": 0.8, "precision": 0.5, "count": 4},
+    ]
+    assert curve([_decision(0.9, zone="human")], [True]) == []
+
+
+def test_a_long_curve_has_fifty_points_from_one_petition_to_all() -> None:
+    generator = np.random.default_rng(1)
+    decisions = [_decision(round(float(p), 4)) for p in generator.random(2_000)]
+    points = curve(decisions, list(generator.random(2_000) < 0.9))
+    assert len(points) == 50
+    assert (points[0]["count"], points[-1]["count"], points[-1]["share"]) == (1, 2_000, 1.0)
+    steps = np.diff([point["share"] for point in points])
+    assert steps.min() > 0.015 and steps.max() < 0.025
+
+
+def test_a_set_covers_a_petition_by_any_accepted_category() -> None:
+    decisions = [
+        _decision(0.9),
+        _decision(0.5, "land_administration"),
+        _decision(0.4, "environment_resources", "land_administration"),
+        _decision(0.9),
+    ]
+    petitions = [
+        _petition("other"),
+        _petition("transport_infrastructure", "transport_infrastructure", "land_administration"),
+        _petition("transport_infrastructure"),
+        _petition("environment_resources"),
+    ]
+    scores = set_scores(decisions, petitions, LABELS)
+    assert scores["coverage"] == rate(2, 4)
+    assert (scores["mean_size"], scores["singletons"]) == (1.75, rate(2, 4))
+    assert scores["sizes"] == {"1": 2, "2": 1, "3": 1}
+    assert scores["classes"] == {
+        "transport_infrastructure": rate(1, 2),
+        "environment_resources": rate(0, 1),
+        "other": rate(1, 1),
+        "land_administration": rate(0, 0),
+    }
 
 
 def test_rates_carry_count_and_interval() -> None:
@@ -129,6 +183,13 @@ def test_report_is_what_the_service_would_answer(
     for name, zone in report["zones"].items():
         inside = [a.category.id == p.category for a, p in pairs if a.decision == name]
         assert zone == {"share": rate(len(inside), 24), "top1": rate(sum(inside), len(inside))}
+    routed = [point for point in report["curve"]["points"] if point["threshold"] >= report["curve"]["threshold"]]
+    assert routed[-1]["count"] <= report["zones"]["auto"]["share"]["hits"]
+    manifest = classifier.bundle.manifest
+    assert report["curve"]["stated"] == manifest.thresholds.auto_precision
+    inside = [p.category in {scored.id for scored in a.prediction_set} for a, p in pairs]
+    assert report["prediction_sets"]["coverage"] == rate(sum(inside), 24)
+    assert report["prediction_sets"]["stated"] == manifest.prediction_sets["category"].coverage
     assert report["variants"].keys() == VARIANTS.keys()
     assert report["variants"]["decomposed_unicode"] == report["category"]["top1"]
     letters = [(a, p) for a, p in pairs if p.register == "short_letter"]

@@ -22,8 +22,9 @@ from tests.training.conftest import Run
 from training import export as export_module
 from training.calibration import temperature
 from training.data import Petition, read_petitions
-from training.export import ExportMismatch, export, halve, read_logits, write_scores
+from training.export import ExportMismatch, export, halve, write_scores
 from training.fit import load_run
+from training.reads import read_logits
 
 
 @pytest.fixture(scope="module")
@@ -266,7 +267,7 @@ def test_an_export_that_is_stopped_leaves_nothing(tmp_path: Path, monkeypatch: p
     def stopped(*args: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(export_module, "choose_thresholds", stopped)
+    monkeypatch.setattr(export_module, "calibrated_manifest", stopped)
     monkeypatch.setattr(export_module, "_compare", lambda *args: None)
     with pytest.raises(KeyboardInterrupt):
         export(run.directory, tmp_path / "models" / "v1", "v1")

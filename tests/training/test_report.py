@@ -11,8 +11,8 @@ from nlp_service.bundle import load_bundle
 from nlp_service.pipeline import PetitionClassifier
 from tests.training.conftest import make_petitions
 from training.card import write_card
-from training.evaluate import evaluate
-from training.report import percent, summary_table, write_report
+from training.evaluate import evaluate, rate
+from training.report import WORST_OF, percent, share_at, summary_table, worst_coverage, write_report
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +41,38 @@ def test_table_has_a_column_a_set(reports: dict[str, dict[str, Any]]) -> None:
     assert percent(reports["own test"]["category"]["top1"]) in rows["Category top-1"]
     assert percent(reports["real, ordinary"]["zones"]["auto"]["share"]) in rows["Routed automatically"]
     assert rows["Emergency recall"].endswith("| – |")
+    assert (
+        percent(reports["own test"]["prediction_sets"]["coverage"]) in rows["Prediction sets: right category in them"]
+    )
+
+
+def _curve(*points: tuple[float, float]) -> dict[str, Any]:
+    return {"curve": {"points": [{"share": share, "precision": precision} for share, precision in points]}}
+
+
+def test_the_table_reads_the_curve_from_its_far_end() -> None:
+    # The first petition is wrong: the share counts where the precision comes back.
+    report = _curve((0.1, 0.0), (0.4, 0.96), (0.5, 0.95), (0.6, 0.91))
+    assert share_at(report, 0.95) == "0.500"
+    assert share_at(report, 0.9) == "0.600"
+    assert share_at(report, 0.97) == "–"
+
+
+def test_the_worst_category_is_one_with_petitions_enough() -> None:
+    rates = {"few": rate(0, WORST_OF - 1), "many": rate(27, 30), "better": rate(95, 100)}
+    assert worst_coverage({"classes": rates}) == f"{percent(rate(27, 30))} many"
+    assert worst_coverage({"classes": {"few": rate(0, 3)}}) == "–"
+
+
+def test_a_model_of_before_states_nothing(
+    tmp_path: Path, reports: dict[str, dict[str, Any]], labels: dict[str, Sequence[str]]
+) -> None:
+    old = {key: value for key, value in reports["own test"].items() if key != "prediction_sets"}
+    old["curve"] = {**old["curve"], "stated": None, "threshold": None}
+    rows = {line.split("|")[1].strip(): line for line in summary_table({"old": old}).splitlines()}
+    assert rows["Prediction sets: right category in them"].endswith("| – |")
+    write_report({"old": old}, labels, "Evaluation of an old model", tmp_path)
+    assert "Prediction sets, stated" not in (tmp_path / "report.md").read_text(encoding="utf-8")
 
 
 def test_report_is_written_with_its_pictures(
@@ -53,7 +85,7 @@ def test_report_is_written_with_its_pictures(
     assert "## own test (18 petitions)" in text
     assert "| portal_report | " in text
     pictures = re.findall(r"!\[\w+\]\((.+?)\)", text)
-    assert len(set(pictures)) == 2 * 3 * 2, "sets, heads, confusion and reliability"
+    assert len(set(pictures)) == 2 * (3 * 2 + 1), "sets, heads, confusion and reliability, and each set's curve"
     for name in pictures:
         raw = (tmp_path / "report" / name).read_bytes()
         assert raw.startswith(b"\x89PNG")
@@ -75,10 +107,19 @@ def test_card_says_the_scores_and_the_model_still_loads(
     manifest = load_bundle(copy).manifest
     assert f"{manifest.thresholds.auto:.2f}" in card
     assert manifest.encoder["name"] in card
-    # The manifest holds the scores without the long tables.
+    assert "where 95 % should be right" in card
+    assert f"from probability {manifest.prediction_sets['category'].threshold:.4f}" in card
+    # The manifest holds what the console's page of the model draws, and no other long table.
     assert manifest.scores["own test"]["category"]["top1"] == reports["own test"]["category"]["top1"]
     assert manifest.scores["own test"]["count"] == 18
-    assert not re.search('"(confusion|reliability|classes)"', json.dumps(manifest.scores))
+    for name, scores in manifest.scores.items():
+        for kept in ("category", "curve", "prediction_sets"):
+            assert scores[kept] == reports[name][kept], kept
+        assert scores["zones"] == reports[name]["zones"]
+    others = {
+        name: value for name, value in manifest.scores["own test"].items() if name in ("urgency", "petition_type")
+    }
+    assert not re.search('"(confusion|reliability|classes)"', json.dumps(others))
     before, after = PetitionClassifier.load(model_dir), PetitionClassifier.load(copy)
     text = make_petitions(1)[0].text
     assert before.classify(text).as_dict() == after.classify(text).as_dict()

@@ -66,6 +66,13 @@ document.addEventListener("keydown", (event) => {
   if (!event.repeat) press(element);
 });
 
+// In a long text Enter makes a line: Ctrl+Enter sends it.
+document.addEventListener("keydown", (event) => {
+  if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey) || !event.target.matches("[data-ctrl-enter]")) return;
+  event.preventDefault();
+  event.target.form.requestSubmit();
+});
+
 function showKeys() {
   const rows = [...document.querySelectorAll("main [data-key]")].flatMap((element) => {
     const key = document.createElement("dt");

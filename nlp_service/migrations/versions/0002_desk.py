@@ -52,9 +52,7 @@ def _search() -> None:
             )
         if add:
             statements.append("INSERT INTO petitions_words (rowid, folded) VALUES (new.id, new.folded);")
-        op.execute(
-            f"CREATE TRIGGER petitions_words_{name} AFTER {event} ON petitions BEGIN {' '.join(statements)} END"
-        )
+        op.execute(f"CREATE TRIGGER petitions_words_{name} AFTER {event} ON petitions BEGIN {' '.join(statements)} END")
     op.execute("INSERT INTO petitions_words (petitions_words) VALUES ('rebuild')")
 
 

@@ -105,7 +105,7 @@ def test_without_the_token_of_the_page_nothing_happens(client: TestClient) -> No
 
 
 def test_a_petition_is_shown_as_text_and_never_run(client: TestClient) -> None:
-    [petition] = hand_in(client, "<script>alert(1)</script> Việc \"hôm trước\" & chưa xong <b>nhé</b>.")
+    [petition] = hand_in(client, '<script>alert(1)</script> Việc "hôm trước" & chưa xong <b>nhé</b>.')
     page = client.get(f"/console/petitions/{petition}").text
     assert "<script>alert" not in page and "<b>nhé" not in page
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
