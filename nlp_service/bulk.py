@@ -61,6 +61,7 @@ class Bulk:
         """
         principal.require(Right.HANDLE)
         self._desk.known(verdict)
+        self._casework.note_search(principal, wanted)
         with snapshot(self._engine) as connection:
             judged = self._judged(connection, principal, wanted, verdict)
         return Preview(
@@ -86,16 +87,18 @@ class Bulk:
         self._desk.known(verdict)
         with snapshot(self._engine) as connection:  # judging takes its time, and nobody waits for it
             judged = self._judged(connection, principal, wanted, verdict)
-        if _token(judged, verdict) != token:
-            raise PetitionError(
-                ErrorKind.CONFLICT,
-                "the petitions that the filter finds have changed since the preview; look at it again",
-                count=len(judged),
-            )
-        if not judged:
-            raise PetitionError(ErrorKind.INVALID_REQUEST, "the filter finds no petition to decide on; choose another")
 
         def act(connection: Connection) -> Outcome:
+            if _token(judged, verdict) != token:
+                raise PetitionError(
+                    ErrorKind.CONFLICT,
+                    "the petitions that the filter finds have changed since the preview; look at it again",
+                    count=len(judged),
+                )
+            if not judged:
+                raise PetitionError(
+                    ErrorKind.INVALID_REQUEST, "the filter finds no petition to decide on; choose another"
+                )
             self._desk.hold(connection, principal, [item.row for item in judged])
             count = len(judged)
             summary = {"message": f"Đã gán nhãn {count} đơn.", "count": count, "verdict": asdict(verdict)}

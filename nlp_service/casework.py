@@ -156,8 +156,7 @@ class Casework:
                 .all()
             )
             found = {row["id"]: row for row in stored(connection, petitions.c.id.in_(ids[:limit]), scope(principal))}
-        if wanted.words:
-            self._note(principal, "petitions.search", "petitions")
+        self.note_search(principal, wanted)
         rows = [found[i] for i in ids[:limit]]
         more = len(ids) > limit and rows
         return Page([listed(row) for row in rows], _cursor(rows[-1]) if more else None)
@@ -230,6 +229,11 @@ class Casework:
         if not read:
             self._note(principal, "petition.read", subject)
         return str(row.text)
+
+    def note_search(self, principal: Principal, wanted: Filter) -> None:
+        """Whoever looks for words in texts is in the audit log; the words are not."""
+        if wanted.words:
+            self._note(principal, "petitions.search", "petitions")
 
     def _note(self, principal: Principal, action: str, subject: str) -> None:
         with writing(self._engine) as connection:

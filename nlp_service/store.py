@@ -129,7 +129,9 @@ petitions = Table(
         Index(f"ix_petitions_{name}_order", name, "emergency", "received_at", "id")
         for name in ("submitted_by", "commune_code", "category", "status")
     ),
-    Index("ix_petitions_due", "status", "due_at"),
+    # What an inbox filters and counts by stands in its index, so that the rows, long texts and all, are not read for it.
+    Index("ix_petitions_due", "status", "due_at", "id", "restricted", "lead_body", "commune_code"),
+    Index("ix_petitions_external_id", "external_id"),
     Index("ix_petitions_queue", "queued", "risk", "margin", "id"),
     # The full-text index is another thing on each database: it stands in the migration, and search.py asks it.
 )

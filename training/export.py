@@ -25,7 +25,10 @@ from nlp_service.emergency import LEXICON_FILE
 from nlp_service.encoder import FLOAT_FILE, INT8_FILE, OUTPUTS, OnnxEncoder
 from nlp_service.linear import LINEAR_FILE
 from nlp_service.pipeline import PetitionClassifier
+from nlp_service.reading import load_reader
+from nlp_service.segment import UndertheseaSegmenter
 from nlp_service.taxonomy import load_taxonomy
+from nlp_service.text import check
 from nlp_service.tokens import CODES_FILE, VOCABULARY_FILE
 from training.calibration import AUTO_PRECISION
 from training.data import Petition, read_petitions
@@ -33,6 +36,7 @@ from training.fit import load_run
 from training.model import PetitionModel
 from training.reads import read_all, stack
 from training.recalibrate import calibrated_manifest, new_version, open_draft, write_manifest
+from training.similarity import for_similarity
 
 log = logging.getLogger(__name__)
 
@@ -67,9 +71,24 @@ def export(run: Path, output: Path, version: str, auto_precision: float = AUTO_P
             if (run / name).exists():
                 shutil.copyfile(run / name, scratch / name)
         _write_networks(model, scratch)
+        for_similarity([scratch / INT8_FILE, scratch / FLOAT_FILE], _training_windows(summary, scratch))
         manifest = _calibrated_manifest(model, summary, scratch, version, auto_precision)
         write_manifest(scratch, manifest)
     return manifest
+
+
+def _training_windows(summary: dict[str, Any], directory: Path) -> list[list[list[int]]]:
+    """The training petitions as the network reads them."""
+    config = summary["config"]
+    reader = load_reader(
+        directory,
+        UndertheseaSegmenter(),
+        config["window"],
+        config["window_overlap"],
+        diacritics=(directory / DIACRITICS_FILE).exists(),
+    )
+    petitions = read_petitions(Path(config["data"]) / "train.jsonl", load_taxonomy(directory / "taxonomy.yaml"))
+    return [reader.windows(reader.wording(check(petition.text))) for petition in petitions]
 
 
 def _write_networks(model: PetitionModel, directory: Path) -> None:

@@ -134,6 +134,7 @@ def add_pages(app: FastAPI, pages: Pages) -> None:
             standing=standing,
             labels=labels,
             candidates=_candidates(found)[:3],
+            coverage=sets.coverage if (sets := at.classifier.bundle.manifest.prediction_sets.get("category")) else None,
             holder=lock.holder if lock and lock.holder != principal.name else None,
             lock=lock,
             decidable=decidable,

@@ -103,6 +103,7 @@ def second_clerk(browser: Browser, console: Console) -> Iterator[Clerk]:
 
 def _sit_down(browser: Browser, console: Console) -> Iterator[Clerk]:
     context = browser.new_context(base_url=console.url, viewport={"width": 1280, "height": 900}, locale="vi-VN")
+    context.set_default_timeout(15_000)
     page = context.new_page()
     complaints: list[str] = []
     page.on("console", lambda said: complaints.append(said.text) if said.type in ("error", "warning") else None)

@@ -275,3 +275,10 @@ def test_three_hundred_petitions_in_one_operation(office: Office) -> None:
         assert "petition.bulk" in [entry["action"] for entry in audit.history(connection, f"petition:{ids[-1]}")]
     assert len(office.desk.undo(LAN).petitions) == 300
     assert {row["category"] for row in office.state().values()} == {"other"}
+
+
+def test_the_same_request_sent_again_is_done_once(office: Office) -> None:
+    office.receive(*doubtful(2))
+    token = office.bulk.preview(LAN, OTHERS, LAND).token
+    first = office.bulk.apply(LAN, OTHERS, LAND, token, "page-1")
+    assert office.bulk.apply(LAN, OTHERS, LAND, token, "page-1") == first

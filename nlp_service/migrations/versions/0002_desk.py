@@ -20,6 +20,11 @@ def upgrade() -> None:
     ):
         op.add_column("petitions", column)
     op.create_index("ix_petitions_queue", "petitions", ["queued", "risk", "margin", "id"])
+    op.drop_index("ix_petitions_due", "petitions")
+    op.create_index(
+        "ix_petitions_due", "petitions", ["status", "due_at", "id", "restricted", "lead_body", "commune_code"]
+    )
+    op.create_index("ix_petitions_external_id", "petitions", ["external_id"])
     op.execute(
         "UPDATE petitions SET queued = (status = 'in_review' OR (emergency AND status = 'routed')),"
         " risk = CASE WHEN emergency THEN 0 WHEN restricted OR petition_type IN ('complaint', 'denunciation') THEN 1"
