@@ -41,7 +41,7 @@ bench: .venv-dev/.installed .venv/.installed
 	$(DEV) -m tests.benchmarks.bench
 
 test: .venv-dev/.installed .venv/.installed
-	$(DEV) -m pytest
+	$(DEV) -m pytest --numprocesses auto --dist loadfile
 
 lint: .venv-dev/.installed
 	$(DEV) -m ruff check .

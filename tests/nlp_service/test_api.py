@@ -39,7 +39,7 @@ def test_one_petition_gets_the_whole_answer(client: TestClient, classifier: Peti
     assert answer.status_code == 200
     body = answer.json()
     assert set(body) == {
-        "category", "alternatives", "urgency", "petition_type", "decision", "reasons", "windows", "model_version",
+        "category", "alternatives", "prediction_set", "urgency", "petition_type", "decision", "reasons", "windows", "model_version",
         "taxonomy_version",
     }  # fmt: skip
     assert body["category"]["id"] == "transport_infrastructure"

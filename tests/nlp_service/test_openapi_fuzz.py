@@ -16,7 +16,8 @@ CONFORMANCE = [status_code_conformance, content_type_conformance, response_schem
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", list(schemathesis.GenerationMode))
 def test_no_request_breaks_the_service(running_service: str, mode: schemathesis.GenerationMode) -> None:
-    schema = schemathesis.openapi.from_url(f"{running_service}/openapi.json")
+    # The fixed network of this service has no words to leave out; test_api_desk.py asks the shipped one.
+    schema = schemathesis.openapi.from_url(f"{running_service}/openapi.json").exclude(operation_id="explain_petition")
     tried = 0
     for operation in (result.ok() for result in schema.get_all_operations()):
 

@@ -52,7 +52,7 @@ def test_onnx_answers_as_torch_does(
     expected = dict(zip(OUTPUTS, _torch_outputs(run, windows), strict=True))
     floats = OnnxEncoder(model_dir / FLOAT_FILE, 1).run(windows)
     int8 = OnnxEncoder(model_dir / INT8_FILE, 1).run(windows)
-    for name in OUTPUTS:
+    for name in HEADS:  # the embedding is another one on purpose: similarity.py
         spread = expected[name].std()
         assert np.abs(floats[name] - expected[name]).max() < 0.02, name
         assert np.abs(int8[name] - expected[name]).max() < 0.5 * spread, name
@@ -71,8 +71,10 @@ def test_padded_batches_answer_as_single_windows(run: Run, model_dir: Path, clas
     assert not mask.all()
     session = onnxruntime.InferenceSession(str(model_dir / FLOAT_FILE), providers=["CPUExecutionProvider"])
     padded = session.run(list(OUTPUTS), {"input_ids": ids, "attention_mask": mask})
-    for got, expected in zip(padded, _torch_outputs(run, windows), strict=True):
-        np.testing.assert_allclose(got, expected, atol=0.02)
+    torch = dict(zip(OUTPUTS, _torch_outputs(run, windows), strict=True))
+    alone = OnnxEncoder(model_dir / FLOAT_FILE, 1).run(windows)
+    for name, got in zip(OUTPUTS, padded, strict=True):
+        np.testing.assert_allclose(got, torch[name] if name in HEADS else alone[name], atol=0.02)
 
 
 @pytest.mark.parametrize("name", ["diacritics.npz", "emergency.yaml", "linear.npz"])
