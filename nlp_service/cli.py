@@ -106,6 +106,9 @@ def label(
         str | None, typer.Option(help="Column with the petition; found by itself if not named")
     ] = None,
     id_column: Annotated[str | None, typer.Option(help="Column that names a row in messages")] = None,
+    encoding: Annotated[
+        str, typer.Option(help="How the petitions are written: auto, unicode, tcvn3, vni, viqr… (docs/encodings.md)")
+    ] = "auto",
     workers: Annotated[int, typer.Option(min=0, help="Processes; 0 = one a core")] = 0,
     model: ModelOption = None,
     runtime: RuntimeOption = None,
@@ -113,7 +116,10 @@ def label(
     """Label a file of petitions. Run the same command again to go on after an interruption."""
     settings = _settings(model, runtime)
     from nlp_service.label import TerminalProgress, label_file
+    from nlp_service.old_encodings import Encoding
 
+    if encoding not in ("auto", *Encoding):
+        raise typer.BadParameter(f"{encoding!r} is none of: auto, {', '.join(Encoding)}", param_hint="--encoding")
     with TerminalProgress() as progress:
         report = label_file(
             input_file,
@@ -122,6 +128,7 @@ def label(
             runtime=settings.runtime,
             text_column=text_column,
             id_column=id_column,
+            encoding=None if encoding == "auto" else Encoding(encoding),
             workers=workers,
             max_chars=settings.max_chars,
             progress=progress,

@@ -5,7 +5,9 @@ over. OUTPUT appears, or is replaced, at the end, in one rename, byte for byte t
 or not.
 
 A row that cannot be read gets `kind: message` in the column `error`, and its other answers stay empty. An input column
-with the name of one of ours is replaced in place. No petition text goes into state, messages or logs.
+with the name of one of ours is replaced in place. No petition text goes into state, messages or logs, but for one masked
+sample of a text column in an old encoding (see `legacy`). Such a column stays as it is; what the model read of it is in
+the column `text_unicode`.
 """
 
 import os
@@ -28,7 +30,9 @@ from nlp_service.encoder import Runtime
 from nlp_service.errors import ErrorKind, PetitionError
 from nlp_service.label_answers import CHUNK, COLUMNS, Answer, Classify, Item, Load, answered, model_loader
 from nlp_service.label_state import State, open_state
-from nlp_service.tables import Table, check_output, invalid, open_table, write_table
+from nlp_service.legacy import Encoding, Guess, detect, from_unicode, recover
+from nlp_service.pii import mask
+from nlp_service.tables import Added, Table, Values, check_output, invalid, open_table, write_table
 from nlp_service.text import MAX_CHARS, strip_diacritics
 
 COUNTED = ("category", "urgency", "petition_type", "decision")
@@ -38,6 +42,12 @@ TEXT_COLUMNS = (
     *("noi_dung_phan_anh_kien_nghi", "noi_dung_y_kien", "petition", "petition_text", "content", "body", "message"),
     *("mo_ta", "y_kien", "phan_anh", "kien_nghi"),
 )
+TEXT_UNICODE = "text_unicode"
+"""What is added after COLUMNS if the text column is in an old encoding: its texts in Unicode."""
+
+SHOWN = 60
+"""Characters of the sample, before and after."""
+
 SAMPLE_ROWS, LEAST_MEAN_LENGTH = 200, 20
 """Without a known name: the column with the longest texts, if they are too long for names of people."""
 
@@ -115,6 +125,7 @@ def label_file(
     runtime: Runtime = Runtime.AUTO,
     text_column: str | None = None,
     id_column: str | None = None,
+    encoding: Encoding | None = None,
     workers: int = 0,
     max_chars: int = MAX_CHARS,
     progress: Progress | None = None,
@@ -125,6 +136,7 @@ def label_file(
     Args:
         text_column: None means find it: a known name, else the column with the longest texts.
         id_column: how messages name a row.
+        encoding: of the text column; None means find it in its first cells.
         workers: processes; 0 means one a usable core, 1 means this process.
         classify: stands in for the model; picklable if `workers` is not 1.
 
@@ -139,9 +151,15 @@ def label_file(
     table = open_table(input)
     stamp = _stamp(input)
     check_output(output, table, COLUMNS)
-    for note in _notes(table):
+    for note in table.notes:
         progress.say(note)
     text_name = _text_column(table, text_column, progress)
+    guess = _guess(table, text_name, encoding, progress)
+    added: Added = COLUMNS if guess is None else COLUMNS | {TEXT_UNICODE: str}
+    if guess is not None:
+        check_output(output, table, added)
+    if replaced := [name for name in table.columns if name in added]:
+        progress.say(f"Cột có sẵn được thay bằng kết quả mới: {', '.join(replaced)}.")
     id_name = None if id_column is None else _named(table, id_column, "--id-column")
     fingerprint = {
         "format": 1,
@@ -149,6 +167,7 @@ def label_file(
         "input_sha256": sha256(input),
         "rows": table.count,
         "text_column": text_name,
+        "encoding": None if guess is None else [list(guess.encodings), guess.share, guess.told],
         "max_chars": max_chars,
         "chunk": CHUNK,
     }
@@ -162,12 +181,15 @@ def label_file(
         load = partial(_given, classify)
     with open_state(output, fingerprint, table.count) as state, _keeping(state, output, progress):
         resumed = state.done
-        _answer_rest(table, text_name, id_name, load, workers, state, progress)
+        _answer_rest(table, text_name, id_name, guess, load, workers, state, progress)
         if _stamp(input) != stamp:
             raise invalid(input, "was changed while it was being labelled; run the same command again")
         progress.say(f"Đang ghi kết quả vào {output}")
         counts = {name: Counter[str]() for name in (*COUNTED, "error")}
-        write_table(output, table, COLUMNS, _counted(state.answers(), counts), state.directory)
+        values: Values = _counted(state.answers(), counts)
+        if guess is not None:
+            values = _with_unicode(values, table, text_name, guess)
+        write_table(output, table, added, values, state.directory)
         state.remove()
     errors = counts["error"].total()
     return LabelReport(
@@ -181,14 +203,21 @@ def label_file(
 
 
 def _answer_rest(
-    table: Table, text: str, id: str | None, load: Load, workers: int, state: State, progress: Progress
+    table: Table,
+    text: str,
+    id: str | None,
+    guess: Guess | None,
+    load: Load,
+    workers: int,
+    state: State,
+    progress: Progress,
 ) -> None:
     if state.done:
         progress.say(f"Làm tiếp lần chạy trước: {state.done}/{state.rows} dòng đã xong.")
     elif state.started_over:
         progress.say("Tệp vào, mô hình hoặc tùy chọn đã khác lần chạy dở trước: làm lại từ đầu.")
     rows = islice(table.rows({text} if id is None else {text, id}), state.done, None)
-    items = (Item(row.cells.get(text), row.problem, row.cells.get(id) if id else None) for row in rows)
+    items = (Item(_read(row.cells.get(text), guess), row.problem, row.cells.get(id) if id else None) for row in rows)
     chunks = iter(lambda: list(islice(items, CHUNK)), [])
     told = 0
     progress.advance(state.done, state.rows)
@@ -266,19 +295,57 @@ def _stamp(path: Path) -> tuple[int, int]:
     return status.st_size, status.st_mtime_ns
 
 
-def _notes(table: Table) -> Sequence[str]:
-    replaced = [name for name in table.columns if name in COLUMNS]
-    return [*table.notes, *([f"Cột có sẵn được thay bằng kết quả mới: {', '.join(replaced)}."] if replaced else [])]
+def _guess(table: Table, text: str, wanted: Encoding | None, progress: Progress) -> Guess | None:
+    """What the text column is in, said with a sample; None if it is Unicode of any form, which the model reads."""
+    cells = (row.cells.get(text) for row in table.rows({text}))
+    sample = list(islice((cell for cell in cells if isinstance(cell, str) and cell.strip()), SAMPLE_ROWS))
+    guess = detect(sample) if wanted is None else Guess.by_a_person(wanted)
+    if set(guess.encodings) <= {Encoding.DECOMPOSED}:
+        return None
+    likely = sample if guess.example is None else [sample[guess.example]]
+    example = next((after for cell in likely if (after := recover(cell, guess)) != cell), None)
+    shown = "" if example is None else f"; ví dụ: {_before_and_after(example, guess.encoding)}"
+    found = f"{guess.share:.0%} số ô, độ tin cậy {guess.confidence:.0%}" if wanted is None else "theo --encoding"
+    progress.say(f"Bảng mã cũ ở cột nội dung: {guess.encoding} ({found}){shown} (nếu chưa đúng: --encoding).")
+    return guess
+
+
+def _before_and_after(text: str, encoding: Encoding) -> str:
+    # Personal data shows in Unicode only, so what was before is written again from the masked text.
+    after = _printable(mask(text))[:SHOWN]
+    return f"“{_printable(from_unicode(after, encoding))[:SHOWN]}” → “{after}”"
+
+
+def _printable(text: str) -> str:
+    """On one line, and without controls, which some encodings use for letters and terminals obey."""
+    return "".join(character if character.isprintable() else "·" for character in " ".join(text.split()))
+
+
+def _read(cell: object, guess: Guess | None) -> object:
+    return recover(cell, guess) if guess is not None and isinstance(cell, str) else cell
+
+
+def _with_unicode(answers: Values, table: Table, text: str, guess: Guess) -> Iterator[Sequence[object]]:
+    # Read once more rather than kept: the state holds no petition.
+    for row, answer in zip(table.rows({text}), answers, strict=True):
+        cell = row.cells.get(text)
+        yield [*answer, recover(cell, guess) if isinstance(cell, str) else None]
 
 
 def _named(table: Table, wanted: str, option: str) -> str:
     """The column called `wanted`, exactly or but for case, diacritics and Unicode form."""
     if wanted in table.columns:
         return wanted
-    alike = [name for name in table.columns if _fold(name) == _fold(wanted)]
+    alike = [name for name, shown in _shown(table).items() if _fold(shown) == _fold(wanted)]
     if len(alike) == 1:
         return alike[0]
     raise invalid(table.path, f"has no column '{wanted}'; give {option} one of: {', '.join(table.columns)}")
+
+
+def _shown(table: Table) -> dict[str, str]:
+    """Column names, and how they look in the font they were written for."""
+    guess = detect([" ".join(table.columns)], fewest_words=1)
+    return {name: recover(name, guess) for name in table.columns}
 
 
 def _fold(name: str) -> str:
@@ -291,7 +358,7 @@ def _text_column(table: Table, wanted: str | None, progress: Progress) -> str:
         return ""
     if wanted is not None:
         return _named(table, wanted, "--text-column")
-    by_fold = {_fold(name): name for name in reversed(table.columns)}
+    by_fold = {_fold(shown): name for name, shown in reversed(_shown(table).items())}
     chosen = next((by_fold[name] for name in TEXT_COLUMNS if name in by_fold), None) or _longest(table)
     if chosen is None and table.count:
         columns = ", ".join(table.columns)

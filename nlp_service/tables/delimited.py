@@ -1,19 +1,27 @@
-"""CSV. UTF-8 in, with or without BOM; out with BOM, so that Excel reads it right, and a CSV input's delimiter.
+"""CSV. In whatever charset its first 64 KiB show; out UTF-8 with BOM, so that Excel reads it right, and a CSV input's
+delimiter.
+
+A file in one of the old Vietnamese charsets is read as cp1252: what its columns hold is for `legacy` to say. One that is
+UTF-8 but for some bytes is refused.
 
 Cells are text and stay as they are. A row whose quotes or number of cells do not fit is kept and marked; cells beyond
 the header go to `column_N`. Blank lines are no rows, except in a file with one column, where they are empty cells.
 """
 
 import csv
+import unicodedata
 from collections.abc import Collection, Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-from nlp_service.tables.table import Added, Row, Table, Values, as_text, clean, invalid, reading, unique_names
+from nlp_service.charsets import OWN_CHARSETS, detect_bytes
+from nlp_service.old_encodings import shown_on_windows
+from nlp_service.tables.table import UTF8, Added, Row, Table, Values, as_text, clean, invalid, reading, unique_names
 
 DELIMITERS = ",;\t|"
+_HEAD = 65_537  # bytes; one more than are looked at, so that a character cut in two is no fault
 
 
 class _Record(NamedTuple):
@@ -24,11 +32,13 @@ class _Record(NamedTuple):
 
 def open_file(path: Path) -> Table:
     """Read through the file once: encoding, quotes, width, number of rows."""
-    delimiter = _delimiter(path)
-    records = _records(path, delimiter)
+    charset = _charset(path)
+    notes = () if charset == UTF8 else (f"Tệp không phải UTF-8; đọc theo bảng mã {charset}.",)
+    delimiter = _delimiter(path, charset)
+    records = _records(path, charset, delimiter)
     header = next((record for record in records if record.cells), None)
     if header is None:
-        return Table(path, (), 0, lambda only: iter(()), delimiter=delimiter)
+        return Table(path, (), 0, lambda only: iter(()), notes, delimiter)
     if header.badly_quoted:
         raise invalid(path, f'has a quote in its header (line {header.line}) that is not doubled; write "" for it')
     named = width = len(header.cells)
@@ -41,13 +51,13 @@ def open_file(path: Path) -> Table:
     columns = unique_names(header.cells + [""] * (width - named))
 
     def read(only: Collection[str] | None) -> Iterator[Row]:
-        again = _records(path, delimiter)
+        again = _records(path, charset, delimiter)
         next(record for record in again if record.cells)
         for record in islice(_rows_of(again, named), count):
             cells = record.cells + [""] * (named - len(record.cells))
             yield Row(dict(zip(columns, cells, strict=False)), _problem(record, named, delimiter))
 
-    return Table(path, columns, count, read, delimiter=delimiter)
+    return Table(path, columns, count, read, notes, delimiter)
 
 
 def write_file(path: Path, table: Table, added: Added, values: Values) -> None:
@@ -74,24 +84,54 @@ def _problem(record: _Record, named: int, delimiter: str) -> str | None:
     return None
 
 
-def _delimiter(path: Path) -> str:
+def _charset(path: Path) -> str:
+    with path.open("rb") as stream:
+        head = stream.read(_HEAD)
+    charset = detect_bytes(head)
+    if charset.startswith("utf-16"):
+        return charset
+    if charset.startswith("utf-8") or _is_damaged_utf8(head):
+        return UTF8
+    return "cp1252" if charset in OWN_CHARSETS else charset
+
+
+def _is_damaged_utf8(head: bytes) -> bool:
+    """More characters beyond ASCII are whole than are not, which text in an 8-bit charset hardly ever shows."""
+    marked = [character for character in head.decode("utf-8", "replace") if not character.isascii()]
+    return 2 * marked.count("\ufffd") < len(marked)
+
+
+@contextmanager
+def _lines(path: Path, charset: str) -> Iterator[Iterable[str]]:
+    """The file's lines as they are decoded, one by one."""
+    codec = "latin-1" if charset == "cp1252" else charset
+    with path.open(encoding=codec, newline="") as stream:
+        if charset == "cp1252":  # Python's codec refuses the bytes that Windows shows as controls
+            yield (shown_on_windows(line.encode(codec)) for line in stream)
+        elif charset == "cp1258":  # holds marks as characters of their own
+            yield (unicodedata.normalize("NFC", line) for line in stream)
+        else:
+            yield stream
+
+
+def _delimiter(path: Path, charset: str) -> str:
     """The delimiter that cuts the header into most cells without cutting through quotes; a comma if none does."""
     fit = dict.fromkeys(DELIMITERS, (False, 0))
     for delimiter in DELIMITERS:
         with suppress(StopIteration):
-            header = next(record for record in _records(path, delimiter, unclosed_ok=True) if record.cells)
+            header = next(record for record in _records(path, charset, delimiter, unclosed_ok=True) if record.cells)
             if not header.badly_quoted:
                 fit[delimiter] = (not any('"' in cell for cell in header.cells), len(header.cells))
     return max(fit, key=lambda delimiter: fit[delimiter])
 
 
-def _records(path: Path, delimiter: str, unclosed_ok: bool = False) -> Iterator[_Record]:
+def _records(path: Path, charset: str, delimiter: str, unclosed_ok: bool = False) -> Iterator[_Record]:
     # The limit is the module's, for all readers. How long a petition may be is for others to say, row by row.
     csv.field_size_limit(2**31 - 1)
     record: list[str] = []
     ended = False
 
-    def lines(stream: Iterable[str]) -> Iterator[str]:
+    def kept(stream: Iterable[str]) -> Iterator[str]:
         nonlocal ended
         for number, line in enumerate(stream, 1):
             if "\0" in line:
@@ -100,8 +140,8 @@ def _records(path: Path, delimiter: str, unclosed_ok: bool = False) -> Iterator[
             yield line
         ended = True
 
-    with reading(path), path.open(encoding="utf-8-sig", newline="") as stream:
-        reader = csv.reader(lines(stream), delimiter=delimiter, strict=True)
+    with reading(path, charset), _lines(path, charset) as stream:
+        reader = csv.reader(kept(stream), delimiter=delimiter, strict=True)
         while True:
             first_line = reader.line_num + 1
             record.clear()

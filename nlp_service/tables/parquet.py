@@ -47,11 +47,15 @@ def write_file(path: Path, table: Table, added: Added, values: Values) -> None:
     with pq.ParquetWriter(path, schema) as writer:
         for batch in _batches(table.path) if table.schema is not None else _converted(table, source):
             part = list(islice(answers, batch.num_rows))
-            new = {name: [answer[index] for answer in part] for index, name in enumerate(added)}
+            new = {name: [_holdable(answer[index]) for answer in part] for index, name in enumerate(added)}
             arrays = [pa.array(new[n], ours[n].type) if n in new else batch.column(position[n]) for n in columns]
             writer.write_batch(pa.record_batch(arrays, schema=schema))
     if next(answers, None) is not None:
         raise ValueError(f"more values than the {table.count} rows of {table.path}")
+
+
+def _holdable(value: object) -> object:
+    return clean(value) if isinstance(value, str) else value
 
 
 def check_installed(path: Path, table: Table, added: Added) -> None:

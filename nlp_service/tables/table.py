@@ -16,6 +16,9 @@ from typing import Any
 
 from nlp_service.errors import ErrorKind, PetitionError
 
+UTF8 = "utf-8-sig"
+"""With or without BOM."""
+
 Added = Mapping[str, type]
 Values = Iterable[Sequence[Any]]
 
@@ -80,12 +83,14 @@ def extra(module: str) -> Any:
 
 
 @contextmanager
-def reading(path: Path) -> Iterator[None]:
+def reading(path: Path, charset: str = UTF8) -> Iterator[None]:
     """Turns wrong encodings and failing disks into INVALID_FILE."""
     try:
         yield
     except UnicodeDecodeError as error:
         advice = "save the file as UTF-8 ('CSV UTF-8' in Excel's Save As)"
+        if charset != UTF8:
+            raise invalid(path, f"has bytes that are no {charset} text; {advice}") from error
         raise invalid(path, f"is not UTF-8 text in line {_undecodable_line(path)}; {advice}") from error
     except OSError as error:
         raise invalid(path, f"cannot be read: {error.strerror or error}") from error

@@ -9,19 +9,23 @@ import signal
 import subprocess
 import sys
 import time
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from nlp_service import label_answers
+from nlp_service.cli import app
 from nlp_service.decision import Decision, Scored
 from nlp_service.encoder import Runtime
 from nlp_service.errors import ErrorKind, PetitionError
 from nlp_service.label import LabelReport, TerminalProgress, label_file
 from nlp_service.label_answers import CHUNK, COLUMNS, Classify, Item, answered
+from nlp_service.legacy import Encoding, from_unicode
 from nlp_service.pipeline import Classification
 from nlp_service.tables import Row, Table, open_table, write_table
 from nlp_service.text import check
@@ -281,6 +285,140 @@ def test_columns_are_named_by_the_user(tmp_path: Path) -> None:
     for option in ("text_column", "id_column"):
         message = refused(path, tmp_path / "other.csv", **{option: "nope"})
         assert "'nope'" in message and "Mã đơn, text, Lời dân" in message
+
+
+# Old encodings
+
+OLD = "stt;Nội dung;ghi chú\n" + "".join(
+    f"{n};{text};ghi\n"
+    for n, text in enumerate(
+        [
+            "Đường vào thôn bị ngập, hỏng nặng, đi lại khó khăn",
+            "Đèn chiếu sáng ở ngõ tắt cả tuần nay",
+            "Nước sinh hoạt có mùi lạ, đề nghị kiểm tra",
+            "Bãi rác cạnh trường học bốc mùi hôi thối",
+        ]
+    )
+)
+
+
+def old_bytes(encoding: Encoding) -> bytes:
+    return from_unicode(OLD, encoding).encode("cp1252")
+
+
+def labels(path: Path) -> list[list[Any]]:
+    return [[row[name] for name in COLUMNS] for row in cells(path)]
+
+
+def labelled_utf8(tmp_path: Path) -> Path:
+    (path := tmp_path / "utf8.csv").write_text(OLD, "utf-8")
+    run(path, output := tmp_path / "utf8_out.csv")
+    assert open_table(output).columns == ("stt", "Nội dung", "ghi chú", *COLUMNS)
+    return output
+
+
+@pytest.mark.parametrize(
+    ("encoding", "data"),
+    [
+        ("tcvn3", old_bytes(Encoding.TCVN3)),
+        ("tcvn3", from_unicode(OLD, Encoding.TCVN3).encode()),
+        ("vni", old_bytes(Encoding.VNI)),
+        ("vni", from_unicode(OLD, Encoding.VNI).encode("utf-8-sig")),
+        ("viqr", from_unicode(OLD, Encoding.VIQR).encode()),
+        ("utf8_as_cp1252", from_unicode(OLD, Encoding.UTF8_AS_CP1252).encode()),
+    ],
+)
+def test_an_old_encoding_gets_the_labels_of_the_unicode_file(tmp_path: Path, encoding: str, data: bytes) -> None:
+    expected = labelled_utf8(tmp_path)
+    (path := tmp_path / "in.csv").write_bytes(data)
+    progress = Heard()
+    run(path, output := tmp_path / "out.csv", progress=progress)
+    assert labels(output) == labels(expected)
+    source = open_table(path)
+    assert open_table(output).columns == (*source.columns, *COLUMNS, "text_unicode")
+    text = source.columns[1]
+    assert [row[text] for row in cells(output)] == [row.cells[text] for row in source.rows()]
+    assert [row["text_unicode"] for row in cells(output)] == [row["Nội dung"] for row in cells(expected)]
+    assert sum(f": {encoding} (100% số ô" in message for message in progress.said) == 1
+
+
+@pytest.mark.parametrize("data", [OLD.encode("utf-16"), old_bytes(Encoding.CP1258_AS_CP1252)])
+def test_a_charset_that_says_all_gives_the_very_same_file(tmp_path: Path, data: bytes) -> None:
+    (path := tmp_path / "in.csv").write_bytes(data)
+    run(path, output := tmp_path / "out.csv")
+    assert output.read_bytes() == labelled_utf8(tmp_path).read_bytes()
+
+
+@pytest.mark.parametrize("ending", [".xlsx", ".jsonl", ".parquet"])
+def test_old_fonts_are_read_in_every_format(tmp_path: Path, ending: str) -> None:
+    rows = [{"text": from_unicode(row["Nội dung"], Encoding.TCVN3)} for row in cells(labelled_utf8(tmp_path))]
+    run(source(tmp_path, rows, ending), output := tmp_path / f"out{ending}")
+    assert cells(output)[1]["text_unicode"] == "Đèn chiếu sáng ở ngõ tắt cả tuần nay"
+    assert cells(output)[1]["text"] == rows[1]["text"]
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_cells_that_are_no_text_stop_no_old_font(tmp_path: Path, ending: str) -> None:
+    good = [from_unicode(row["Nội dung"], Encoding.VNI) for row in cells(labelled_utf8(tmp_path))]
+    lines = [json.dumps({"text": text}) for text in (*good, 5, None, ["x"], f"{good[0]} \ud83d")]
+    (path := tmp_path / "in.jsonl").write_text("\n".join(lines))
+    report = run(path, output := tmp_path / f"out{ending}")
+    assert report.errors == 3
+    texts = [row["text_unicode"] or None for row in cells(output)]
+    assert texts[4:7] == [None] * 3 and str(texts[7]).startswith(str(texts[0]))
+
+
+def test_marks_of_their_own_are_unicode_too(tmp_path: Path) -> None:
+    rows = [{"text": unicodedata.normalize("NFD", f"Đường thôn {n} hỏng, đi lại khó khăn")} for n in range(5)]
+    progress = Heard()
+    run(source(tmp_path, rows), output := tmp_path / "out.csv", progress=progress)
+    assert open_table(output).columns == ("text", *COLUMNS)
+    assert len([message for message in progress.said if "Bảng mã" in message]) == 0
+
+
+def test_a_person_knows_the_encoding_better(tmp_path: Path) -> None:
+    (path := tmp_path / "in.csv").write_text(from_unicode(OLD, Encoding.VNI), "utf-8")
+    run(path, untouched := tmp_path / "untouched.csv", encoding=Encoding.UNICODE)
+    assert "text_unicode" not in open_table(untouched).columns
+    short = source(tmp_path, [{"text": "c¸"}])
+    run(short, auto := tmp_path / "auto.csv")
+    assert "text_unicode" not in open_table(auto).columns
+    progress = Heard()
+    run(short, told := tmp_path / "told.csv", encoding=Encoding.TCVN3, progress=progress)
+    assert cells(told)[0]["text_unicode"] == "cá"
+    assert any("“c¸” → “cá”" in message for message in progress.said)
+
+
+def test_an_unknown_encoding_is_refused_with_the_known_ones(tmp_path: Path) -> None:
+    arguments = ["label", "--encoding", "tcvn", str(source(tmp_path, petitions(1))), str(tmp_path / "out.csv")]
+    refused = CliRunner().invoke(app, arguments, env={"COLUMNS": "400"})
+    assert refused.exit_code == 2 and "auto, unicode" in refused.output and "tcvn3" in refused.output
+
+
+def test_the_sample_shown_names_nobody_and_moves_no_cursor(tmp_path: Path) -> None:
+    text = f"Ngõ\x1b[2J tối. Tôi là {SECRET[4:]}, số điện thoại 0912345678, đề nghị sửa đường thôn đang hỏng nặng quá lâu rồi"
+    progress = Heard()
+    run(source(tmp_path, [{"text": from_unicode(text, Encoding.TCVN3)}]), tmp_path / "out.csv", progress=progress)
+    [told] = [message for message in progress.said if "Bảng mã" in message]
+    assert "[HỌ TÊN]" in told and "0912345678" not in told and "Kín" not in told and "KÝn" not in told
+    assert told.isprintable()
+    before, after = told.partition("“")[2].split("” → “")
+    assert len(before) <= 60 and len(after.partition("”")[0]) <= 60
+
+
+def test_an_interrupted_run_keeps_its_guess_and_another_starts_over(tmp_path: Path) -> None:
+    rows = [{"text": from_unicode(f"Đường thôn {n} hỏng, đi lại khó khăn", Encoding.VNI)} for n in range(2 * CHUNK)]
+    path, output, progress = source(tmp_path, rows), tmp_path / "out.csv", Heard()
+    run(path, whole := tmp_path / "whole.csv")
+    with pytest.raises(KeyboardInterrupt):
+        run(path, output, Interrupted(1))
+    assert json.loads((partial(output) / "run.json").read_bytes())["encoding"] == [["vni"], 1.0, False]
+    assert run(path, output).resumed_rows == CHUNK
+    assert output.read_bytes() == whole.read_bytes()
+    with pytest.raises(KeyboardInterrupt):
+        run(path, output, Interrupted(1))
+    assert run(path, output, encoding=Encoding.UNICODE, progress=progress).resumed_rows == 0
+    assert any("làm lại từ đầu" in message for message in progress.said)
 
 
 # Files that cannot be

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nlp_service.errors import ErrorKind, PetitionError
+from nlp_service.legacy import Encoding, from_unicode
 from nlp_service.tables import Row, Table, check_output, open_table, write_table
 
 ENDINGS = (".csv", ".xlsx", ".jsonl", ".parquet")
@@ -169,10 +170,41 @@ def test_csv_with_one_column_keeps_its_empty_cells(tmp_path: Path) -> None:
     assert [row["text"] for row in cells(path)] == ["một", "", "ba"]
 
 
-def test_csv_of_another_encoding_is_refused_with_its_line(tmp_path: Path) -> None:
-    assert "line 3" in refusal(file(tmp_path, "a.csv", "id,text\n1,a\n2,café\n".encode("latin-1")))
-    assert "UTF-8" in refusal(file(tmp_path, "b.csv", "id,text\n1,tốt\n".encode("utf-16")))
-    assert "NUL character in line 1" in refusal(file(tmp_path, "c.csv", "id,text\n1,x\n".encode("utf-16-le")))
+ROADS = "mã;nội dung\r\n1;Đường vào thôn bị ngập, hỏng nặng\r\n2;Đèn chiếu sáng tắt cả tuần\r\n"
+
+
+@pytest.mark.parametrize("charset", ["utf-16", "utf-16-le", "utf-16-be", "cp1258"])
+def test_csv_in_another_charset_is_read_and_it_is_said(tmp_path: Path, charset: str) -> None:
+    old = from_unicode(ROADS, Encoding.CP1258_AS_CP1252).encode("cp1252") if charset == "cp1258" else b""
+    source = open_table(file(tmp_path, "in.csv", old or ROADS.encode(charset)))
+    assert source.columns == ("mã", "nội dung")
+    texts = [row.cells["nội dung"] for row in source.rows()]
+    assert texts == ["Đường vào thôn bị ngập, hỏng nặng", "Đèn chiếu sáng tắt cả tuần"]
+    assert charset in source.notes[0]
+    assert written(tmp_path, ".csv", source).read_bytes() == b"\xef\xbb\xbf" + ROADS.encode()
+
+
+@pytest.mark.parametrize("encoding", [Encoding.TCVN3, Encoding.VNI, Encoding.VISCII, Encoding.VPS])
+def test_csv_in_an_old_font_is_read_as_windows_shows_it(tmp_path: Path, encoding: Encoding) -> None:
+    shown = from_unicode(ROADS, encoding)
+    data = b"".join(c.encode("latin-1" if "\x80" <= c < "\xa0" else "cp1252") for c in shown)
+    path = file(tmp_path, "in.csv", data)
+    assert written(tmp_path, ".csv", open_table(path)).read_bytes() == b"\xef\xbb\xbf" + shown.encode()
+
+
+def test_csv_is_utf8_wherever_its_first_64_kib_end(tmp_path: Path) -> None:
+    for before in range(3):
+        path = file(tmp_path, "in.csv", "text\n" + "a" * before + "ế" * 30_000)
+        assert open_table(path).notes == ()
+        assert cells(path) == [{"text": "a" * before + "ế" * 30_000}]
+
+
+def test_csv_that_is_damaged_is_refused_with_its_line(tmp_path: Path) -> None:
+    damaged = "id,text\n1,đường ngập\n2,tốt".encode()
+    assert "not UTF-8 text in line 3" in refusal(file(tmp_path, "a.csv", damaged + b" \xff\n"))
+    late = b"id,text\n1,tot\n2," + b"a" * 70_000 + b"\xff\n"
+    assert "not UTF-8 text in line 3" in refusal(file(tmp_path, "b.csv", late))
+    assert "no utf-16 text" in refusal(file(tmp_path, "c.csv", ROADS.encode("utf-16") + b"\n"))
     assert "NUL character in line 2" in refusal(file(tmp_path, "d.csv", "id,text\n1,a\0b\n"))
 
 
