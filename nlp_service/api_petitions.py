@@ -3,7 +3,6 @@
 import re
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
-from zoneinfo import ZoneInfo
 
 from fastapi import Body, FastAPI, Header, Path, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
@@ -28,8 +27,8 @@ from nlp_service.intake import Intake, Receipt, RequestKey, request_sha256
 from nlp_service.roles import Principal
 from nlp_service.store import snapshot
 from nlp_service.triage import Incoming, Sender
+from nlp_service.workdays import VIETNAM
 
-VIETNAM = ZoneInfo("Asia/Ho_Chi_Minh")
 OLDEST = datetime(1990, 1, 1, tzinfo=UTC)
 NEWEST_AHEAD = timedelta(days=1)
 """Clocks of other systems may be ahead, not by more than this."""

@@ -9,13 +9,11 @@ from bisect import bisect_left
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection, func, select
 
 from nlp_service.store import audit
-
-VIETNAM = ZoneInfo("Asia/Ho_Chi_Minh")
+from nlp_service.workdays import VIETNAM
 
 STRETCH = 100_000
 """Rows that one search for an actor or an action looks at: some tenths of a second."""

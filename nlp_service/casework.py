@@ -7,7 +7,7 @@ where its body leads; an intake key what it handed in itself; raw text and sende
 
 import base64
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -170,7 +170,7 @@ class Casework:
         principal.require(Right.READ)
         raw = principal.may(Right.READ_RAW)
         with snapshot(self._engine) as connection:
-            row = _one(connection, principal, petition_id)
+            row = one(connection, principal, petition_id)
             body: dict[str, Any] = dict(row["body"])
             sender = (
                 connection.execute(select(senders).where(senders.c.petition_id == petition_id)).mappings().one_or_none()
@@ -225,7 +225,7 @@ class Casework:
             ).one_or_none()
             read = connection.execute(select(audit_rows.c.seq).where(*seen).limit(1)).first() is not None
         if row is None:
-            raise _missing(petition_id)
+            raise missing(petition_id)
         if not read:
             self._note(principal, "petition.read", subject)
         return str(row.text)
@@ -255,14 +255,10 @@ class Casework:
         if status in (Status.REDIRECTED, Status.REJECTED) and not (reason or "").strip():
             raise PetitionError(ErrorKind.INVALID_REQUEST, f"status '{status}' needs a reason; send it as `reason`")
         with writing(self._engine) as connection:
-            row = _one(connection, principal, petition_id, lock=True)
+            row = one(connection, principal, petition_id, lock=True)
             old = Status(row["status"])
-            if version is not None and version != row["version"]:
-                raise PetitionError(
-                    ErrorKind.CONFLICT,
-                    f"petition {petition_id} is at version {row['version']}, not {version}: somebody changed it; read it again",
-                    version=row["version"],
-                )
+            if version is not None:
+                check_version(row, version)
             if status not in NEXT[old]:
                 allowed = ", ".join(sorted(NEXT[old]))
                 raise PetitionError(
@@ -357,16 +353,32 @@ def _belongs_to(bodies: Sequence[str]) -> ColumnElement[bool]:
     return exists().where(assignments.c.petition_id == petitions.c.id, assignments.c.body.in_(bodies))
 
 
-def _one(connection: Connection, principal: Principal, petition_id: int, lock: bool = False) -> dict[str, Any]:
+def one(connection: Connection, principal: Principal, petition_id: int, lock: bool = False) -> dict[str, Any]:
+    """A petition in the principal's scope as `intake.stored` gives it. Raises PetitionError NOT_FOUND.
+
+    Args:
+        lock: nobody else changes it until the transaction ends.
+    """
     if lock:
         connection.execute(select(petitions.c.id).where(petitions.c.id == petition_id).with_for_update())
     rows = stored(connection, and_(petitions.c.id == petition_id, *scope(principal)), scope(principal))
     if not rows:
-        raise _missing(petition_id)
+        raise missing(petition_id)
     return rows[0]
 
 
-def _missing(petition_id: int) -> PetitionError:
+def check_version(row: Mapping[str, Any], version: int) -> None:
+    """Raises PetitionError CONFLICT if a petition is no longer as its reader saw it."""
+    if row["version"] != version:
+        raise PetitionError(
+            ErrorKind.CONFLICT,
+            f"petition {row['id']} is at version {row['version']}, not {version}: somebody changed it; read it again",
+            version=row["version"],
+        )
+
+
+def missing(petition_id: int) -> PetitionError:
+    """What is outside a scope does not exist."""
     return PetitionError(
         ErrorKind.NOT_FOUND, f"there is no petition {petition_id} that you may see", petition_id=petition_id
     )

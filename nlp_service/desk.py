@@ -14,9 +14,9 @@ from sqlalchemy import ColumnElement, Connection, Engine, and_, bindparam, delet
 from sqlalchemy.exc import IntegrityError
 
 from nlp_service import audit
-from nlp_service.casework import OPEN, Status, scope
+from nlp_service.casework import OPEN, Status, check_version, one
 from nlp_service.errors import ErrorKind, PetitionError
-from nlp_service.intake import Intake, alert_row, assignment_rows, routing_row, stored
+from nlp_service.intake import Intake, alert_row, assignment_rows, routing_row
 from nlp_service.locks import held_by_another, release
 from nlp_service.pipeline import Classification
 from nlp_service.places import Place, PlaceStatus
@@ -175,7 +175,7 @@ class Desk:
         principal.require(Right.HANDLE)
         self.known(verdict)
         with self._engine.connect() as connection:
-            return self.judge(connection, [_visible(connection, principal, petition_id)], verdict)[0]
+            return self.judge(connection, [one(connection, principal, petition_id)], verdict)[0]
 
     def done(self, principal: Principal, operation_id: int) -> dict[str, Any] | None:
         """An operation of the principal's own as `recent` gives it; None if there is no such one."""
@@ -214,7 +214,7 @@ class Desk:
 
         def act(connection: Connection) -> Outcome:
             row = self._take(connection, principal, petition_id, version)
-            _visible(connection, principal, other)
+            one(connection, principal, other)
             if other == petition_id:
                 raise PetitionError(
                     ErrorKind.INVALID_REQUEST, f"petition {petition_id} cannot be linked to itself; choose another"
@@ -419,15 +419,6 @@ class Desk:
                     held=list(held[:20]),
                 )
 
-    def check_version(self, row: Mapping[str, Any], version: int) -> None:
-        """Raises PetitionError CONFLICT if a petition is no longer as its reader saw it."""
-        if row["version"] != version:
-            raise PetitionError(
-                ErrorKind.CONFLICT,
-                f"petition {row['id']} is at version {row['version']}, not {version}: somebody changed it; read it again",
-                version=row["version"],
-            )
-
     def once(self, request_id: str | None, act: Callable[[Connection], Outcome]) -> Outcome:
         """Do it in one transaction; a request that was answered before gets its answer again."""
         try:
@@ -600,9 +591,8 @@ class Desk:
 
     def _take(self, connection: Connection, principal: Principal, petition_id: int, version: int) -> dict[str, Any]:
         """The petition's row, locked, as the principal saw it and in nobody else's hands."""
-        connection.execute(select(petitions.c.id).where(petitions.c.id == petition_id).with_for_update())
-        row = _visible(connection, principal, petition_id)
-        self.check_version(row, version)
+        row = one(connection, principal, petition_id, lock=True)
+        check_version(row, version)
         if row["status"] not in DECIDABLE:
             raise PetitionError(
                 ErrorKind.CONFLICT,
@@ -797,15 +787,6 @@ class Desk:
         connection.execute(delete(embeddings).where(embeddings.c.petition_id.in_(parts)))
 
 
-def _visible(connection: Connection, principal: Principal, petition_id: int) -> dict[str, Any]:
-    rows = stored(connection, and_(petitions.c.id == petition_id, *scope(principal)), scope(principal))
-    if not rows:
-        raise PetitionError(
-            ErrorKind.NOT_FOUND, f"there is no petition {petition_id} that you may see", petition_id=petition_id
-        )
-    return rows[0]
-
-
 def _withdraw(connection: Connection, now: datetime, by: int, *which: ColumnElement[bool]) -> None:
     connection.execute(
         update(reviews).where(*which, reviews.c.withdrawn_at.is_(None)).values(withdrawn_at=now, withdrawn_by=by)
@@ -816,7 +797,7 @@ def _root(connection: Connection, principal: Principal, petition_id: int) -> int
     """The petition that goes on for `petition_id`: itself, or the one it was merged into."""
     seen = {petition_id}
     while True:
-        row = _visible(connection, principal, petition_id)
+        row = one(connection, principal, petition_id)
         if row["status"] != Status.MERGED or row["repeat_of"] is None or row["repeat_of"] in seen:
             return petition_id
         petition_id = row["repeat_of"]

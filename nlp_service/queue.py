@@ -8,8 +8,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Engine, and_, exists, func, not_, or_, select
 
 from nlp_service import locks
-from nlp_service.casework import Casework, Filter, listed, scope
-from nlp_service.errors import ErrorKind, PetitionError
+from nlp_service.casework import Casework, Filter, listed, missing, scope
 from nlp_service.intake import stored
 from nlp_service.priority import Floats, Waiting, spread
 from nlp_service.roles import Principal, Right
@@ -114,7 +113,7 @@ class Queue:
                 )
             ).one_or_none()
             if row is None:
-                raise PetitionError(ErrorKind.NOT_FOUND, f"there is no petition {petition_id} that you may see")
+                raise missing(petition_id)
             columns = ("at", "reviewer", "reading", "category", "urgency", "petition_type", "sure", "bulk")
             said = [
                 dict(entry)
@@ -135,7 +134,7 @@ class Queue:
         with writing(self.engine) as connection:
             known = connection.execute(select(petitions.c.id).where(petitions.c.id == petition_id, *scope(principal)))
             if known.first() is None:
-                raise PetitionError(ErrorKind.NOT_FOUND, f"there is no petition {petition_id} that you may see")
+                raise missing(petition_id)
             return locks.take(connection, petition_id, principal.name, self.clock(), over)
 
     def release(self, principal: Principal, petition_id: int) -> None:

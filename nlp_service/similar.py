@@ -19,8 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from sqlalchemy import ColumnElement, Connection, and_, func, select, union_all
 
-from nlp_service.casework import Status, listed
-from nlp_service.errors import ErrorKind, PetitionError
+from nlp_service.casework import Status, listed, missing
 from nlp_service.intake import stored
 from nlp_service.store import embeddings, petitions, senders
 from nlp_service.text import fold
@@ -195,9 +194,7 @@ def similar(
     """
     own = _read(connection, index.model_version, [petition_id], seen_by, by_sender)
     if not own:
-        raise PetitionError(
-            ErrorKind.NOT_FOUND, f"there is no petition {petition_id} that you may see", petition_id=petition_id
-        )
+        raise missing(petition_id)
     ids = _candidates(connection, index, own[0], seen_by) - {petition_id}
     compared = [_compare(own[0], other) for other in _read(connection, index.model_version, ids, seen_by, by_sender)]
     # What was merged goes on in another petition, which stands for it; it still counts among the voices.

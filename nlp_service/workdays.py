@@ -14,6 +14,8 @@ from zoneinfo import ZoneInfo
 import holidays
 import yaml
 
+VIETNAM = ZoneInfo("Asia/Ho_Chi_Minh")
+
 # One second before 24 o'clock, so that a deadline shows the day it belongs to.
 DAY_END = time(23, 59, 59)
 _DAY = timedelta(days=1)
@@ -47,7 +49,7 @@ class WorkingCalendar:
     """
 
     def __init__(self, decided: Mapping[int, Year], sessions: tuple[Session, ...]) -> None:
-        self.zone = ZoneInfo("Asia/Ho_Chi_Minh")
+        self.zone = VIETNAM
         self._decided = frozenset(decided)
         self._undecided = tuple(day for year in decided.values() for day in year.undecided)
         self._years = dict(decided)

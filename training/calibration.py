@@ -203,13 +203,3 @@ def calibrated(
     right = accepted[np.arange(len(petitions)), category.argmax(axis=1)]
     auto = auto_threshold(top[routable], right[routable], auto_precision)
     return manifest.model_copy(update={"thresholds": thresholds.model_copy(update={"auto": auto})})
-
-
-def wilson(hits: int, total: int, z: float = 1.96) -> tuple[float, float]:
-    """95 % interval of a rate (Wilson 1927)."""
-    if total == 0:
-        return (0.0, 1.0)
-    p = hits / total
-    centre = (p + z * z / (2 * total)) / (1 + z * z / total)
-    half = z * np.sqrt(p * (1 - p) / total + z * z / (4 * total * total)) / (1 + z * z / total)
-    return (max(0.0, float(centre - half)), min(1.0, float(centre + half)))

@@ -11,12 +11,13 @@ from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from nlp_service.bundle import HEADS
 from nlp_service.decision import Decision, decide, softmax
+from nlp_service.live import wilson
 from nlp_service.pipeline import PetitionClassifier
 from nlp_service.taxonomy import EMERGENCY
 from nlp_service.text import strip_diacritics
 from training.augment import slip
 from training.baseline import Baseline
-from training.calibration import NEVER, expected_calibration_error, wilson
+from training.calibration import NEVER, expected_calibration_error
 from training.data import Petition
 from training.reads import read_all, read_logits, stack
 

@@ -18,6 +18,7 @@ from nlp_service.console.pages import Pages, office
 from nlp_service.errors import ErrorKind, PetitionError
 from nlp_service.sessions import Session
 from nlp_service.store import api_keys, snapshot, users
+from nlp_service.workdays import VIETNAM
 
 PAGE = 50
 MAX_SEQ = 2**63 - 1
@@ -186,7 +187,7 @@ def _shown(value: Any, names: Mapping[str, str]) -> str:
 def when(at: str) -> str:
     """ "25/11/2026 10:05:30", in Vietnam's time; a time that somebody spoilt as it stands."""
     try:
-        return datetime.fromisoformat(at).astimezone(words.VIETNAM).strftime("%d/%m/%Y %H:%M:%S")
+        return datetime.fromisoformat(at).astimezone(VIETNAM).strftime("%d/%m/%Y %H:%M:%S")
     except (ValueError, OverflowError):
         return at
 

@@ -9,9 +9,10 @@ from typing import Any
 from urllib.parse import urlencode
 
 from nlp_service.casework import Due, Filter, Status
-from nlp_service.console.words import STATUSES, VIETNAM
+from nlp_service.console.words import STATUSES
 from nlp_service.search import query_words
 from nlp_service.triage import Rules
+from nlp_service.workdays import VIETNAM
 
 FIELDS = {
     "category": "Lĩnh vực",

@@ -6,8 +6,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from nlp_service.console.words import VIETNAM
 from nlp_service.tables import Row, Table, write_table
+from nlp_service.workdays import VIETNAM
 
 MEDIA_TYPES = {
     "csv": "text/csv; charset=utf-8",

@@ -20,6 +20,7 @@ from nlp_service.errors import ErrorKind, PetitionError
 from nlp_service.inbox import Inbox, Part, own_bodies
 from nlp_service.roles import Right
 from nlp_service.sessions import Session
+from nlp_service.workdays import VIETNAM
 
 PAGE = 50
 EXPORT_BLOCK, EXPORT_MOST = 500, 5_000
@@ -73,7 +74,7 @@ def add_pages(app: FastAPI, pages: Pages) -> None:
             message = f"Nhiều hơn {words.number(EXPORT_MOST)} đơn, quá nhiều cho một tệp: hãy lọc bớt rồi tải lại."
             return _page(request, visitor, body, request.query_params, None, None, message, 413)
         content = export(kind, items, {**choices(request)["names"], **PARTS})
-        disposition = f'attachment; filename="{body}-{datetime.now(words.VIETNAM):%Y-%m-%d}.{kind}"'
+        disposition = f'attachment; filename="{body}-{datetime.now(VIETNAM):%Y-%m-%d}.{kind}"'
         return Response(content, media_type=MEDIA_TYPES[kind], headers={"Content-Disposition": disposition})
 
     @app.post("/console/bodies/{body}/status", include_in_schema=False)

@@ -2,14 +2,12 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from zoneinfo import ZoneInfo
 
 from markupsafe import Markup, escape
 
 from nlp_service.errors import ErrorKind
 from nlp_service.text import normalise
-
-VIETNAM = ZoneInfo("Asia/Ho_Chi_Minh")
+from nlp_service.workdays import VIETNAM
 
 STATUSES = {
     "in_review": "Chờ xem xét",

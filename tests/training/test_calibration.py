@@ -7,6 +7,7 @@ from scipy.special import log_softmax
 
 from nlp_service.bundle import HEADS, Head, Manifest, Thresholds
 from nlp_service.decision import decide, softmax
+from nlp_service.live import wilson
 from nlp_service.taxonomy import Taxonomy
 from training.calibration import (
     EMERGENCY_BOUNDS,
@@ -25,7 +26,6 @@ from training.calibration import (
     set_threshold,
     suggest_threshold,
     temperature,
-    wilson,
 )
 from training.data import Petition
 

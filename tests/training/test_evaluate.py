@@ -8,10 +8,10 @@ import pytest
 from sklearn.metrics import f1_score
 
 from nlp_service.decision import Decision, Scored
+from nlp_service.live import wilson
 from nlp_service.pipeline import PetitionClassifier
 from tests.training.conftest import make_petitions
 from training.baseline import Baseline
-from training.calibration import wilson
 from training.data import Petition
 from training.evaluate import VARIANTS, category_scores, curve, evaluate, head_scores, macro_f1, rate, set_scores
 
