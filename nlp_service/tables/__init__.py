@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from nlp_service.tables import delimited, jsonl, parquet, xlsx
+from nlp_service.tables import delimited, jsonl, parquet, workbook, xlsx
 from nlp_service.tables.table import Added, Row, Table, Values, invalid, reading
 
 __all__ = ["Added", "Row", "Table", "Values", "check_output", "invalid", "open_table", "write_table"]
@@ -27,7 +27,7 @@ class _Format(NamedTuple):
 
 _FORMATS = {
     ".csv": _Format(delimited.open_file, delimited.write_file),
-    ".xlsx": _Format(xlsx.open_file, xlsx.write_file, xlsx.check_fits),
+    ".xlsx": _Format(workbook.open_file, xlsx.write_file, xlsx.check_fits),
     ".jsonl": _Format(jsonl.open_file, jsonl.write_file),
     ".parquet": _Format(parquet.open_file, parquet.write_file, parquet.check_installed),
 }
@@ -61,7 +61,7 @@ def write_table(path: Path, table: Table, added: Added, values: Values, scratch:
     """Write `table` with the columns `added`: streamed to a file in `scratch`, synced, then renamed over `path`.
 
     Args:
-        added: column name -> str or float.
+        added: column name -> str, float, int or bool.
         values: one sequence a row, in the order of `added`; None for an empty cell.
         scratch: a directory on the file system of `path`.
 

@@ -37,7 +37,8 @@ def write_file(path: Path, table: Table, added: Added, values: Values) -> None:
     """Write one row group a batch."""
     pa, pq = extra("pyarrow"), extra("pyarrow.parquet")
     source = table.schema if table.schema is not None else pa.schema(_inferred(table))
-    ours = {name: pa.field(name, pa.string() if kind is str else pa.float64()) for name, kind in added.items()}
+    kinds = {str: pa.string(), float: pa.float64(), int: pa.int64(), bool: pa.bool_()}
+    ours = {name: pa.field(name, kinds[kind]) for name, kind in added.items()}
     position = {name: index for index, name in enumerate(table.columns)}
     columns = table.columns_with(added)
     # pandas' own notes on types would no longer fit a column that was replaced.
