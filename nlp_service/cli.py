@@ -106,6 +106,15 @@ def label(
         str | None, typer.Option(help="Column with the petition; found by itself if not named")
     ] = None,
     id_column: Annotated[str | None, typer.Option(help="Column that names a row in messages")] = None,
+    sheet: Annotated[
+        str | None, typer.Option(help="Sheet of a workbook; all that hold the same table if not named")
+    ] = None,
+    place_column: Annotated[
+        list[str] | None, typer.Option(help="Column that says where; repeatable, read together; found if not named")
+    ] = None,
+    date_column: Annotated[
+        str | None, typer.Option(help="Column that dates a row, for places whose names changed; found if not named")
+    ] = None,
     encoding: Annotated[
         str, typer.Option(help="How the petitions are written: auto, unicode, tcvn3, vni, viqr… (docs/encodings.md)")
     ] = "auto",
@@ -115,7 +124,8 @@ def label(
 ) -> None:
     """Label a file of petitions. Run the same command again to go on after an interruption."""
     settings = _settings(model, runtime)
-    from nlp_service.label import TerminalProgress, label_file
+    from nlp_service.label import label_file
+    from nlp_service.label_progress import TerminalProgress
     from nlp_service.old_encodings import Encoding
 
     if encoding not in ("auto", *Encoding):
@@ -125,9 +135,13 @@ def label(
             input_file,
             output_file,
             model=settings.model,
+            rules=settings.rules,
             runtime=settings.runtime,
+            sheet=sheet,
             text_column=text_column,
             id_column=id_column,
+            place_columns=place_column or (),
+            date_column=date_column,
             encoding=None if encoding == "auto" else Encoding(encoding),
             workers=workers,
             max_chars=settings.max_chars,
@@ -135,7 +149,8 @@ def label(
         )
         seconds = max(report.seconds, 0.001)
         progress.say(
-            f"Xong: {report.rows} dòng, {report.errors} dòng lỗi, {report.counts['urgency'].get('emergency', 0)} khẩn cấp; "
+            f"Xong: {report.rows} dòng, {report.errors} dòng lỗi, {report.counts['urgency'].get('emergency', 0)} khẩn cấp, "
+            f"{report.needs_review} cần người xem, {report.repeats} dòng trùng; "
             f"{seconds:.0f} giây, {(report.rows - report.resumed_rows) / seconds:.0f} dòng/giây."
         )
 

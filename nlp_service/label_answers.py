@@ -17,6 +17,8 @@ from typing import Any, NamedTuple
 from nlp_service.encoder import Runtime
 from nlp_service.errors import ErrorKind, PetitionError
 from nlp_service.pipeline import Classification, PetitionClassifier
+from nlp_service.taxonomy import EMERGENCY
+from nlp_service.triage import Rules, load_rules
 
 CHUNK = 256
 COLUMNS: dict[str, type] = {
@@ -30,28 +32,54 @@ COLUMNS: dict[str, type] = {
     "decision": str,
     "model_version": str,
     "error": str,
+    "commune_code": str,
+    "commune": str,
+    "lead_body": str,
+    "needs_review": bool,
 }
-"""What labelling adds to a table. Either `error` is filled, or the others are."""
+"""What a row's answer adds to a table. Either `error` is filled, or the labels are; `commune` is today's name.
+
+`needs_review`: a person must look, since the decision is not auto, it may be an emergency, it is not the province's to
+decide, or there is an error.
+"""
 
 Answer = list[Any]
 Classify = Callable[[Sequence[object]], list[Classification | PetitionError]]
-Load = Callable[[], Classify]
+
+
+class Labeller(NamedTuple):
+    """What answers rows: the model, and the rules for place and body; without rules those columns stay empty."""
+
+    classify: Classify
+    rules: Rules | None = None
+
+
+Load = Callable[[], Labeller]
 
 
 class Item(NamedTuple):
-    """A row on its way to the model: its text, why it cannot be read (if so), how the user calls it."""
+    """A row on its way to the model.
+
+    Attributes:
+        problem: why it cannot be read, if so.
+        id: how the user calls it.
+        places: what its fields say of the place, the best first.
+        year: of receipt, if known.
+    """
 
     text: object
     problem: str | None = None
     id: object = None
+    places: tuple[str, ...] = ()
+    year: int | None = None
 
 
 Answered = Generator[tuple[list[Item], list[Answer]], None, None]
 
 
-def model_loader(directory: Path, runtime: Runtime, max_chars: int) -> Load:
-    """Loads the model on one thread, in whichever process calls it."""
-    return partial(_load, directory, runtime, max_chars)
+def loader(directory: Path, rules: Path, runtime: Runtime, max_chars: int) -> Load:
+    """Loads the model on one thread, and the rules, in whichever process calls it."""
+    return partial(_load, directory, rules, runtime, max_chars)
 
 
 def answered(load: Load, chunks: Iterable[list[Item]], workers: int, rows: int) -> Answered:
@@ -70,18 +98,25 @@ def answered(load: Load, chunks: Iterable[list[Item]], workers: int, rows: int) 
     if workers > 1:
         yield from _answered_by_pool(load, chunks, workers)
     elif rows:
-        classify = load()
+        labeller = load()
         for chunk in chunks:
-            yield chunk, answer(classify, chunk)
+            yield chunk, answer(labeller, chunk)
 
 
-def answer(classify: Classify, chunk: Sequence[Item]) -> list[Answer]:
+def answer(labeller: Labeller, chunk: Sequence[Item]) -> list[Answer]:
     """The values of COLUMNS for each item."""
     # An empty cell is an empty text, whatever its format calls it.
     texts = ["" if item.text is None else item.text for item in chunk if item.problem is None]
-    results = iter(_classified(classify, texts))
-    bad = ErrorKind.INVALID_REQUEST
-    return [_values(PetitionError(bad, item.problem) if item.problem else next(results)) for item in chunk]
+    results = iter(_classified(labeller.classify, texts))
+    answers = []
+    for item in chunk:
+        bad = PetitionError(ErrorKind.INVALID_REQUEST, item.problem) if item.problem else None
+        result = bad or next(results)
+        try:
+            answers.append(_values(result, item, labeller.rules))
+        except Exception as error:
+            answers.append(_values(_failed(error), item, None))
+    return answers
 
 
 def _classified(classify: Classify, texts: Sequence[object]) -> list[Classification | PetitionError]:
@@ -91,24 +126,58 @@ def _classified(classify: Classify, texts: Sequence[object]) -> list[Classificat
     except Exception as error:
         if len(texts) > 1:
             return [result for text in texts for result in _classified(classify, [text])]
-        # The text of an exception may quote a petition: only its type is told.
-        message = f"reading this petition failed ({type(error).__name__}); tell the operator"
-        return [PetitionError(ErrorKind.CLASSIFICATION_FAILED, message)]
+        return [_failed(error)]
 
 
-def _values(result: Classification | PetitionError) -> Answer:
+def _failed(error: Exception) -> PetitionError:
+    # The text of an exception may quote a petition: only its type is told.
+    message = f"reading this petition failed ({type(error).__name__}); tell the operator"
+    return PetitionError(ErrorKind.CLASSIFICATION_FAILED, message)
+
+
+def _values(result: Classification | PetitionError, item: Item, rules: Rules | None) -> Answer:
     if isinstance(result, PetitionError):
-        return [None] * (len(COLUMNS) - 1) + [f"{result.kind}: {result.message}"]
+        error = f"{result.kind}: {result.message}"
+        return _in_order(error=error, needs_review=True)
     decision = result.decision
+    category, urgency, kind = decision.category, decision.urgency, decision.petition_type
     second, third = ([scored.id for scored in decision.alternatives] + [None, None])[:2]
-    category, urgency = decision.category, decision.urgency
-    probabilities = category.probability, urgency.probability
-    kind, zone, version = decision.petition_type.id, decision.decision, result.model_version
-    return [category.id, probabilities[0], second, third, urgency.id, probabilities[1], kind, zone, version, None]
+    commune = lead = None
+    outside = False
+    if rules is not None and isinstance(item.text, str):
+        place = rules.place(item.text, item.places, item.year)
+        routing = rules.routing.route(
+            category=category.id,
+            petition_type=kind.id,
+            urgency=urgency.id,
+            wording=result.wording,
+            place=place,
+        )
+        commune, lead, outside = place.unit, routing.lead, routing.outside
+    return _in_order(
+        category=category.id,
+        category_probability=category.probability,
+        category_2=second,
+        category_3=third,
+        urgency=urgency.id,
+        urgency_probability=urgency.probability,
+        petition_type=kind.id,
+        decision=decision.decision,
+        model_version=result.model_version,
+        commune_code=commune and commune.code,
+        commune=commune and commune.full_name,
+        lead_body=lead,
+        needs_review=decision.decision != "auto" or urgency.id == EMERGENCY or outside,
+    )
 
 
-def _load(directory: Path, runtime: Runtime, max_chars: int) -> Classify:
-    return PetitionClassifier.load(directory, runtime, threads=1, max_chars=max_chars).classify_many
+def _in_order(**values: Any) -> Answer:
+    return [values.get(name) for name in COLUMNS]
+
+
+def _load(directory: Path, rules: Path, runtime: Runtime, max_chars: int) -> Labeller:
+    classifier = PetitionClassifier.load(directory, runtime, threads=1, max_chars=max_chars)
+    return Labeller(classifier.classify_many, load_rules(rules, classifier.bundle.taxonomy))
 
 
 def _answered_by_pool(load: Load, chunks: Iterable[list[Item]], workers: int) -> Answered:
@@ -136,7 +205,7 @@ def _answered_by_pool(load: Load, chunks: Iterable[list[Item]], workers: int) ->
 
 
 _load_here: Load
-_classify_here: Classify | None = None
+_labeller_here: Labeller | None = None
 
 
 def _start_worker(load: Load) -> None:
@@ -157,6 +226,6 @@ def _die_with_parent() -> None:
 
 def _work(chunk: Sequence[Item]) -> list[Answer]:
     # Loaded with the first chunk: an error there reaches the caller, one in _start_worker would only break the pool.
-    global _classify_here
-    _classify_here = _classify_here or _load_here()
-    return answer(_classify_here, chunk)
+    global _labeller_here
+    _labeller_here = _labeller_here or _load_here()
+    return answer(_labeller_here, chunk)

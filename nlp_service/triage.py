@@ -1,6 +1,7 @@
 """What an office adds to the model's answer: the place, flags, the body that gets the petition, and by when. Pure."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -111,10 +112,14 @@ class Rules:
 
     def locate(self, incoming: Incoming) -> Place:
         """The place by the form's field, or where that says nothing by the text."""
-        year = incoming.received_at.year
-        place = self.gazetteer.resolve(incoming.commune, year) if incoming.commune else None
-        return (
-            self.gazetteer.find(incoming.text, year) if place is None or place.status is PlaceStatus.UNKNOWN else place
+        fields = (incoming.commune,) if incoming.commune else ()
+        return self.place(incoming.text, fields, incoming.received_at.year)
+
+    def place(self, text: str, fields: Sequence[str] = (), year: int | None = None) -> Place:
+        """The place by the first of `fields` that names one, or by the text. `year` of receipt, as in `Gazetteer.resolve`."""
+        named = (self.gazetteer.resolve(field, year) for field in fields)
+        return next((place for place in named if place.status is not PlaceStatus.UNKNOWN), None) or self.gazetteer.find(
+            text, year
         )
 
     def judge(

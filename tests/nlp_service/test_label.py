@@ -23,13 +23,15 @@ from nlp_service.cli import app
 from nlp_service.decision import Decision, Scored
 from nlp_service.encoder import Runtime
 from nlp_service.errors import ErrorKind, PetitionError
-from nlp_service.label import LabelReport, TerminalProgress, label_file
-from nlp_service.label_answers import CHUNK, COLUMNS, Classify, Item, answered
+from nlp_service.label import REPEAT_OF, LabelReport, label_file
+from nlp_service.label_answers import CHUNK, COLUMNS, Classify, Item, Labeller, answered
+from nlp_service.label_progress import TerminalProgress
 from nlp_service.legacy import Encoding, from_unicode
 from nlp_service.pipeline import Classification
 from nlp_service.tables import Row, Table, open_table, write_table
 from nlp_service.text import check
 
+ADDED = (*COLUMNS, REPEAT_OF)
 ENDINGS = (".csv", ".xlsx", ".jsonl", ".parquet")
 CATEGORIES = ("roads", "water", "land", "waste")
 SECRET = "ông Nguyễn Văn Kín"
@@ -70,7 +72,7 @@ def choking(texts: Sequence[object]) -> list[Classification | PetitionError]:
     return fake(texts)
 
 
-def unloadable() -> Classify:
+def unloadable() -> Labeller:
     raise PetitionError(ErrorKind.MISSING_EXTRA, "not installed", runtime="x")
 
 
@@ -155,7 +157,7 @@ def test_every_format_to_every_format(tmp_path: Path, before: str, after: str) -
     rows = petitions(3)
     report = run(source(tmp_path, rows, before), output := tmp_path / f"out{after}")
     table = open_table(output)
-    assert table.columns == ("stt", "text", "ghi chú", *COLUMNS)
+    assert table.columns == ("stt", "text", "ghi chú", *ADDED)
     assert (report.rows, report.labelled, report.errors, report.resumed_rows) == (3, 3, 0, 0)
     for row, original, expected in zip(cells(output), rows, fake([row["text"] for row in rows]), strict=True):
         assert isinstance(expected, Classification)
@@ -186,7 +188,9 @@ def test_a_bad_row_gets_its_error_and_the_others_their_answers(tmp_path: Path) -
     ]
     assert "limit 1,000" in rows[2]["error"] and "line 9" in rows[8]["error"]
     assert rows[8]["_raw"] == '{"id": 8, "te'
-    assert all(row[name] is None for row in rows if row["error"] for name in COLUMNS if name != "error")
+    assert all(
+        row[name] is None for row in rows if row["error"] for name in COLUMNS if name not in ("error", "needs_review")
+    )
     assert all(row["category"] in CATEGORIES for row in rows if not row["error"])
     assert (report.rows, report.labelled, report.errors) == (10, 2, 8)
     assert report.counts["error"] == {"empty_text": 4, "invalid_request": 3, "text_too_long": 1}
@@ -230,7 +234,7 @@ def test_a_labelled_file_is_read_by_its_petitions_not_by_our_errors(tmp_path: Pa
 def test_an_empty_file_gives_our_header(tmp_path: Path, ending: str) -> None:
     (path := tmp_path / f"in{ending}").write_text("")
     report = run(path, output := tmp_path / "out.csv")
-    assert report.rows == 0 and open_table(output).columns == tuple(COLUMNS)
+    assert report.rows == 0 and open_table(output).columns == ADDED
 
 
 @pytest.mark.parametrize("ending", [".csv", ".xlsx", ".parquet"])
@@ -238,7 +242,7 @@ def test_a_header_alone_gives_a_header(tmp_path: Path, ending: str) -> None:
     (path := tmp_path / "in.csv").write_text("id,something\n")
     report = run(path, output := tmp_path / f"out{ending}")
     assert report.rows == report.labelled == 0
-    assert open_table(output).columns == ("id", "something", *COLUMNS)
+    assert open_table(output).columns == ("id", "something", *ADDED)
     assert not partial(output).exists()
 
 
@@ -313,7 +317,7 @@ def labels(path: Path) -> list[list[Any]]:
 def labelled_utf8(tmp_path: Path) -> Path:
     (path := tmp_path / "utf8.csv").write_text(OLD, "utf-8")
     run(path, output := tmp_path / "utf8_out.csv")
-    assert open_table(output).columns == ("stt", "Nội dung", "ghi chú", *COLUMNS)
+    assert open_table(output).columns == ("stt", "Nội dung", "ghi chú", *ADDED)
     return output
 
 
@@ -335,7 +339,7 @@ def test_an_old_encoding_gets_the_labels_of_the_unicode_file(tmp_path: Path, enc
     run(path, output := tmp_path / "out.csv", progress=progress)
     assert labels(output) == labels(expected)
     source = open_table(path)
-    assert open_table(output).columns == (*source.columns, *COLUMNS, "text_unicode")
+    assert open_table(output).columns == (*source.columns, *ADDED, "text_unicode")
     text = source.columns[1]
     assert [row[text] for row in cells(output)] == [row.cells[text] for row in source.rows()]
     assert [row["text_unicode"] for row in cells(output)] == [row["Nội dung"] for row in cells(expected)]
@@ -372,7 +376,7 @@ def test_marks_of_their_own_are_unicode_too(tmp_path: Path) -> None:
     rows = [{"text": unicodedata.normalize("NFD", f"Đường thôn {n} hỏng, đi lại khó khăn")} for n in range(5)]
     progress = Heard()
     run(source(tmp_path, rows), output := tmp_path / "out.csv", progress=progress)
-    assert open_table(output).columns == ("text", *COLUMNS)
+    assert open_table(output).columns == ("text", *ADDED)
     assert len([message for message in progress.said if "Bảng mã" in message]) == 0
 
 
@@ -412,7 +416,7 @@ def test_an_interrupted_run_keeps_its_guess_and_another_starts_over(tmp_path: Pa
     run(path, whole := tmp_path / "whole.csv")
     with pytest.raises(KeyboardInterrupt):
         run(path, output, Interrupted(1))
-    assert json.loads((partial(output) / "run.json").read_bytes())["encoding"] == [["vni"], 1.0, False]
+    assert json.loads((partial(output) / "run.json").read_bytes())["encodings"] == {"text": [["vni"], 1.0, False]}
     assert run(path, output).resumed_rows == CHUNK
     assert output.read_bytes() == whole.read_bytes()
     with pytest.raises(KeyboardInterrupt):
@@ -612,7 +616,8 @@ import signal, sys
 from pathlib import Path
 from tests.nlp_service.test_label import fake, slow
 from nlp_service.errors import PetitionError
-from nlp_service.label import TerminalProgress, label_file
+from nlp_service.label import label_file
+from nlp_service.label_progress import TerminalProgress
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts its background jobs deaf to Ctrl-C
 limit = int(sys.argv[4])
 if limit:
@@ -736,7 +741,7 @@ def test_csv_output_is_for_excel(tmp_path: Path) -> None:
     content = output.read_bytes()
     assert content.startswith(b"\xef\xbb\xbf")
     header, row = csv.reader(io.StringIO(content.decode("utf-8-sig")), delimiter=";")
-    assert header == ["mã", "nội dung", *COLUMNS] and row[:2] == ["001", "Đường hỏng, ngập"]
+    assert header == ["mã", "nội dung", *ADDED] and row[:2] == ["001", "Đường hỏng, ngập"]
 
 
 def test_a_model_that_is_no_model_is_refused_before_anything_is_written(tmp_path: Path) -> None:
