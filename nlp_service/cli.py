@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from nlp_service import __version__
+from nlp_service import __version__, cli_report
 from nlp_service.encoder import Runtime
 from nlp_service.errors import ErrorKind, PetitionError
 from nlp_service.roles import Role
@@ -34,6 +34,7 @@ users = typer.Typer(
     name="users", help="Users of the console: create, list, disable, enable, password.", no_args_is_help=True
 )
 app.add_typer(users)
+app.add_typer(cli_report.app)
 
 ModelOption = Annotated[Path | None, typer.Option("--model", help="Model directory or pointer file [PETITIONS_MODEL]")]
 BodyOption = Annotated[
