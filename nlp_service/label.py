@@ -15,7 +15,6 @@ import signal
 import sqlite3
 import threading
 import time
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager
@@ -32,14 +31,16 @@ from nlp_service.errors import ErrorKind, PetitionError
 from nlp_service.label_answers import CHUNK, COLUMNS, Classify, Item, Labeller, Load, answered, loader
 from nlp_service.label_columns import Selection, select, unicode_name
 from nlp_service.label_progress import Progress, Silent
+from nlp_service.label_sheets import HIGHLIGHTS, sheets
 from nlp_service.label_state import State, open_state
+from nlp_service.label_summary import Summary
+from nlp_service.label_words import Names
 from nlp_service.legacy import Encoding
 from nlp_service.repeats import Repeats
 from nlp_service.tables import Added, Table, check_output, invalid, open_table, write_table
 from nlp_service.text import MAX_CHARS
 from nlp_service.triage import load_rules
 
-COUNTED = ("category", "urgency", "petition_type", "decision")
 ERRORS_TOLD = 10
 REPEAT_OF = "repeat_of"
 """The number (from 1) of the data row that a row repeats: the same letter, sent again."""
@@ -51,7 +52,8 @@ class LabelReport:
 
     Attributes:
         resumed_rows: rows answered by an earlier, interrupted run.
-        counts: for category, urgency, petition_type and decision: label id -> rows; for error: kind -> rows.
+        counts: for category, urgency, petition_type, decision, commune_code and lead_body: value -> rows; for error:
+            kind -> rows.
         needs_review: rows that a person must look at.
         repeats: rows that repeat an earlier one.
     """
@@ -136,13 +138,16 @@ def label_file(
         "max_chars": max_chars,
         "chunk": CHUNK,
     }
+    names = Names()
     if classify is None:
         directory = resolve(model)  # a promotion during the run must not change the model
         bundle = load_bundle(directory)
         rules = rules or Path("datasets")
         fingerprint["model"] = bundle.manifest.version
         fingerprint["manifest_sha256"] = sha256(directory / MANIFEST)
-        fingerprint["rules"] = load_rules(rules, bundle.taxonomy).version
+        in_force = load_rules(rules, bundle.taxonomy)
+        names = Names.of(bundle.taxonomy, in_force.routing.bodies)
+        fingerprint["rules"] = in_force.version
         fingerprint["runtime"] = str(runtime)
         load = loader(directory, rules, runtime, max_chars)
     else:
@@ -153,43 +158,29 @@ def label_file(
         if _stamp(input) != stamp:
             raise invalid(input, "was changed while it was being labelled; run the same command again")
         progress.say(f"Đang tìm dòng trùng và ghi kết quả vào {output}")
-        counts = Counts()
+        summary = Summary()
         with Repeats(state.directory) as repeats:
-            write_table(output, table, added, _finished(table, chosen, state, repeats, added, counts), state.directory)
+            write_table(
+                output,
+                table,
+                added,
+                _finished(table, chosen, state, repeats, added, summary),
+                state.directory,
+                lambda: sheets(summary, names),
+                HIGHLIGHTS,
+            )
         state.remove()
+    figures = summary.figures()
     return LabelReport(
-        rows=table.count,
-        labelled=table.count - counts.errors,
-        errors=counts.errors,
+        rows=figures.rows,
+        labelled=figures.labelled,
+        errors=figures.failed,
         resumed_rows=resumed,
         seconds=time.monotonic() - started,
-        counts=counts.as_dict(),
-        needs_review=counts.needs_review,
-        repeats=counts.repeats,
+        counts={**figures.counts, "error": figures.errors},
+        needs_review=figures.needs_review,
+        repeats=figures.repeats,
     )
-
-
-class Counts:
-    """Rows by label, counted as they are written."""
-
-    def __init__(self) -> None:
-        self.errors = self.needs_review = self.repeats = 0
-        self._by_name = {name: Counter[str]() for name in (*COUNTED, "error")}
-
-    def add(self, row: dict[str, Any]) -> None:
-        """Count one row, by column."""
-        self.needs_review += bool(row["needs_review"])
-        self.repeats += row[REPEAT_OF] is not None
-        if row["error"] is not None:
-            self.errors += 1
-            self._by_name["error"][row["error"].partition(":")[0]] += 1
-            return
-        for name in COUNTED:
-            self._by_name[name][row[name]] += 1
-
-    def as_dict(self) -> dict[str, dict[str, int]]:
-        """Column -> value -> rows, the most common first."""
-        return {name: dict(counter.most_common()) for name, counter in self._by_name.items()}
 
 
 def _added(table: Table, chosen: Selection) -> Added:
@@ -230,18 +221,18 @@ def _tell_error(number: int, item: Item, error: str, told: int, progress: Progre
 
 
 def _finished(
-    table: Table, chosen: Selection, state: State, repeats: Repeats, added: Added, counts: Counts
+    table: Table, chosen: Selection, state: State, repeats: Repeats, added: Added, summary: Summary
 ) -> Iterator[Sequence[Any]]:
     """The values of the added columns, row by row."""
     # The texts are read once more rather than kept: the state holds no petition.
-    only = {chosen.text, *chosen.guesses}
+    only = {chosen.text, *chosen.guesses, *([chosen.id] if chosen.id else [])}
     for number, (row, answer) in enumerate(zip(table.rows(only), state.answers(), strict=True), 1):
         text = chosen.unicode(chosen.text, row.cells.get(chosen.text))
         repeated = repeats.add(number, text) if isinstance(text, str) and row.problem is None else None
         cells = ((name, row.cells.get(name)) for name in chosen.guesses)
         turned = [chosen.unicode(name, cell) if isinstance(cell, str) else None for name, cell in cells]
         values = [*answer, repeated, *turned]
-        counts.add(dict(zip(added, values, strict=True)))
+        summary.add(number, row.cells.get(chosen.id) if chosen.id else None, dict(zip(added, values, strict=True)))
         yield values
 
 

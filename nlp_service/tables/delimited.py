@@ -9,19 +9,18 @@ the header go to `column_N`. Blank lines are no rows, except in a file with one 
 """
 
 import csv
-import unicodedata
 from collections.abc import Collection, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-from nlp_service.charsets import OWN_CHARSETS, detect_bytes
-from nlp_service.old_encodings import shown_on_windows
+from nlp_service.tables.lines import charset_of, check_lines, text_lines
 from nlp_service.tables.table import UTF8, Added, Row, Table, Values, as_text, clean, invalid, reading, unique_names
 
 DELIMITERS = ",;\t|"
-_HEAD = 65_537  # bytes; one more than are looked at, so that a character cut in two is no fault
+MAX_RECORD = 16 * 1024**2
+"""Characters of a row: far beyond what a petition may have, and what memory is kept for."""
 
 
 class _Record(NamedTuple):
@@ -32,7 +31,8 @@ class _Record(NamedTuple):
 
 def open_file(path: Path) -> Table:
     """Read through the file once: encoding, quotes, width, number of rows."""
-    charset = _charset(path)
+    check_lines(path)
+    charset = charset_of(path)
     notes = () if charset == UTF8 else (f"Tệp không phải UTF-8; đọc theo bảng mã {charset}.",)
     delimiter = _delimiter(path, charset)
     records = _records(path, charset, delimiter)
@@ -84,36 +84,6 @@ def _problem(record: _Record, named: int, delimiter: str) -> str | None:
     return None
 
 
-def _charset(path: Path) -> str:
-    with path.open("rb") as stream:
-        head = stream.read(_HEAD)
-    charset = detect_bytes(head)
-    if charset.startswith("utf-16"):
-        return charset
-    if charset.startswith("utf-8") or _is_damaged_utf8(head):
-        return UTF8
-    return "cp1252" if charset in OWN_CHARSETS else charset
-
-
-def _is_damaged_utf8(head: bytes) -> bool:
-    """More characters beyond ASCII are whole than are not, which text in an 8-bit charset hardly ever shows."""
-    marked = [character for character in head.decode("utf-8", "replace") if not character.isascii()]
-    return 2 * marked.count("\ufffd") < len(marked)
-
-
-@contextmanager
-def _lines(path: Path, charset: str) -> Iterator[Iterable[str]]:
-    """The file's lines as they are decoded, one by one."""
-    codec = "latin-1" if charset == "cp1252" else charset
-    with path.open(encoding=codec, newline="") as stream:
-        if charset == "cp1252":  # Python's codec refuses the bytes that Windows shows as controls
-            yield (shown_on_windows(line.encode(codec)) for line in stream)
-        elif charset == "cp1258":  # holds marks as characters of their own
-            yield (unicodedata.normalize("NFC", line) for line in stream)
-        else:
-            yield stream
-
-
 def _delimiter(path: Path, charset: str) -> str:
     """The delimiter that cuts the header into most cells without cutting through quotes; a comma if none does."""
     fit = dict.fromkeys(DELIMITERS, (False, 0))
@@ -129,22 +99,27 @@ def _records(path: Path, charset: str, delimiter: str, unclosed_ok: bool = False
     # The limit is the module's, for all readers. How long a petition may be is for others to say, row by row.
     csv.field_size_limit(2**31 - 1)
     record: list[str] = []
+    size = 0
     ended = False
 
     def kept(stream: Iterable[str]) -> Iterator[str]:
-        nonlocal ended
+        nonlocal ended, size
         for number, line in enumerate(stream, 1):
+            size += len(line)
+            if size > MAX_RECORD:
+                raise invalid(path, f"has a row of more than {MAX_RECORD:,} characters (line {number}); cut it down")
             if "\0" in line:
                 raise invalid(path, f"has a NUL character in line {number}: not text, or UTF-16; save it as UTF-8")
             record.append(line)
             yield line
         ended = True
 
-    with reading(path, charset), _lines(path, charset) as stream:
+    with reading(path, charset), text_lines(path, charset) as stream:
         reader = csv.reader(kept(stream), delimiter=delimiter, strict=True)
         while True:
             first_line = reader.line_num + 1
             record.clear()
+            size = 0
             try:
                 yield _Record(first_line, next(reader), badly_quoted=False)
             except StopIteration:

@@ -1,24 +1,28 @@
-"""Excel out: one plain sheet. Text never becomes a formula, a link or a number; dates stay dates."""
+"""Excel out: the data on the first sheet, then whatever sheets the caller adds. Text never becomes a formula, a link or a
+number; dates stay dates.
+
+The header stays in sight and filters; ours is green, the input's grey. Columns are as wide as their first rows need; one
+of long texts is wrapped, in rows of one height. An added float is a share, shown as percent.
+"""
 
 import datetime as dt
-import math
-from collections.abc import Mapping
 from contextlib import suppress
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from nlp_service.tables.table import Added, Table, Values, as_text, clean, extra, invalid
+from nlp_service.tables.sheets import Block, Highlights, Sheet, Sheets
+from nlp_service.tables.table import Added, Table, Values, as_text, extra, invalid
+from nlp_service.tables.xlsx_cells import CELL_UNITS, LONG, TOP, Formats, column_width, constant, write_cell
 
-ROWS, COLUMNS, CELL_UNITS, DIGITS = 1_048_576, 16_384, 32_767, 15
-"""Excel's limits: sheet size, UTF-16 units in a cell, exact decimal digits of a number."""
+ROWS, COLUMNS = 1_048_576, 16_384
+"""Excel's limits of a sheet."""
 
-_DATES = {
-    dt.datetime: "dd/mm/yyyy hh:mm:ss",
-    dt.date: "dd/mm/yyyy",
-    dt.time: "hh:mm:ss",
-    dt.timedelta: "[h]:mm:ss",
-}
+SAMPLE_ROWS = 200
+"""Rows that are held back to see how wide the columns must be."""
+
+LONG_ROW, HEADER_ROW = 48, 24
+"""Heights in points: three lines of a long text; a header with room for the filter's arrow."""
 
 
 def check_fits(path: Path, table: Table, added: Added) -> None:
@@ -36,21 +40,27 @@ def check_fits(path: Path, table: Table, added: Added) -> None:
                 raise invalid(path, f"cannot hold {where}: an Excel cell takes {CELL_UNITS:,}; {use}")
 
 
-def write_file(path: Path, table: Table, added: Added, values: Values) -> None:
-    """Write header and rows, in constant memory."""
+def write_file(
+    path: Path,
+    table: Table,
+    added: Added,
+    values: Values,
+    sheets: Sheets | None = None,
+    highlights: Highlights | None = None,
+) -> None:
+    """Write header, rows, further sheets; the rows in constant memory."""
     xlsxwriter = extra("xlsxwriter")
     as_typed = {"strings_to_formulas": False, "strings_to_urls": False, "strings_to_numbers": False}
     options = {"constant_memory": True, "tmpdir": str(path.parent), "use_zip64": True, **as_typed}
+    options["default_format_properties"] = TOP
     workbook = xlsxwriter.Workbook(str(path), options)
     try:
         workbook.set_properties({"created": dt.datetime(2000, 1, 1)})
-        formats = {kind: workbook.add_format({"num_format": pattern}) for kind, pattern in _DATES.items()}
-        sheet = workbook.add_worksheet()
-        columns = table.columns_with(added)
-        header = dict(zip(columns, columns, strict=True))
-        for number, cells in enumerate(chain([header], table.merged(added, values))):
-            for position, name in enumerate(columns):
-                _write_cell(sheet, number, position, cells.get(name), formats)
+        formats = Formats(workbook)
+        data = workbook.add_worksheet()
+        _write_data(data, table, added, values, highlights or {}, formats)
+        for sheet in sheets() if sheets else ():
+            _write_sheet(workbook.add_worksheet(sheet.name), sheet, data.get_name(), formats)
         workbook.close()
     except BaseException as error:
         with suppress(Exception):  # closes its temporary files
@@ -60,36 +70,73 @@ def write_file(path: Path, table: Table, added: Added, values: Values) -> None:
         raise
 
 
-def _write_cell(sheet: Any, row: int, column: int, value: object, formats: Mapping[type, Any]) -> None:
-    match value:
-        case None | "":
-            return
-        case bool():
-            sheet.write_boolean(row, column, value)
-            return
-        case int() | float() if _exact(value):
-            sheet.write_number(row, column, value)
-            return
-        case dt.date() | dt.time() | dt.timedelta() if _in_calendar(value):
-            sheet.write_datetime(row, column, value, formats[type(value)])
-            return
-    text = clean(as_text(value))
-    if text.startswith("<r>") and text.endswith("</r>"):
-        # xlsxwriter 3.3.1 takes such a string for its own rich-text mark-up and writes it into the XML unescaped.
-        sheet.write_rich_string(row, column, "<", formats[dt.date], text[1:])
-    else:
-        sheet.write_string(row, column, text)
+def _write_data(
+    sheet: Any, table: Table, added: Added, values: Values, highlights: Highlights, formats: Formats
+) -> None:
+    columns = table.columns_with(added)
+    rows = table.merged(added, values)
+    sample = list(islice(rows, SAMPLE_ROWS))
+    widths = [column_width(name, [cells.get(name) for cells in sample]) for name in columns]
+    if LONG in widths:
+        sheet.set_default_row(LONG_ROW)
+    sheet.set_row(0, HEADER_ROW)
+    for position, (name, width) in enumerate(zip(columns, widths, strict=True)):
+        body = formats.wrapped if width == LONG else formats.share if added.get(name) is float else None
+        sheet.set_column(position, position, width, body)
+        write_cell(sheet, 0, position, name, formats, formats.our_header if name in added else formats.input_header)
+    last = 0
+    for last, cells in enumerate(chain(sample, rows), 1):
+        for position, name in enumerate(columns):
+            write_cell(sheet, last, position, cells.get(name), formats)
+    if not columns:
+        return
+    sheet.freeze_panes(1, 0)
+    sheet.autofilter(0, 0, last, len(columns) - 1)
+    for name, tones in highlights.items():
+        if name in added and last:
+            position = columns.index(name)
+            for value, tone in tones.items():
+                rule = {"type": "cell", "criteria": "==", "value": constant(value), "format": formats.tones[tone]}
+                sheet.conditional_format(1, position, last, position, rule)
 
 
-def _exact(value: int | float) -> bool:
-    return math.isfinite(value) if isinstance(value, float) else abs(value) < 10**DIGITS
+def _write_sheet(target: Any, sheet: Sheet, data: str, formats: Formats) -> None:
+    at = 0
+    widest: dict[int, int] = {}
+    for note in sheet.notes:
+        write_cell(target, at, 0, note, formats, formats.note)
+        at += 1
+    for block in sheet.blocks:
+        at += bool(at)
+        if block.title:
+            write_cell(target, at, 0, block.title, formats, formats.title)
+            at += 1
+        head = at
+        at = _write_block(target, block, at, data, formats)
+        for position in range(len(block.columns)):
+            width = column_width("", [row[position] for row in block.rows])
+            widest[position] = max(widest.get(position, 12), width)
+        if len(sheet.blocks) == 1 and not block.title:
+            target.freeze_panes(head + 1, 0)
+            target.autofilter(head, 0, at - 1, len(block.columns) - 1)
+    if len(sheet.blocks) > 1:
+        target.freeze_panes(0, 1)
+    for position, width in widest.items():
+        target.set_column(position, position, width, formats.wrapped if width == LONG else None)
 
 
-def _in_calendar(value: object) -> bool:
-    """Excel has no time zones, no day before 1900 and no negative duration."""
-    if isinstance(value, dt.timedelta):
-        return value >= dt.timedelta(0)
-    return getattr(value, "tzinfo", None) is None and getattr(value, "year", 1900) >= 1900
+def _write_block(target: Any, block: Block, at: int, data: str, formats: Formats) -> int:
+    """The row after it."""
+    for position, name in enumerate(block.columns):
+        write_cell(target, at, position, name, formats, formats.our_header)
+    for at, row in enumerate(block.rows, at + 1):  # noqa: B020
+        for position, value in enumerate(row):
+            if position == block.links:
+                target.write_url(at, position, f"internal:'{data}'!A{value + 1}", formats.link)
+                target.write_number(at, position, value, formats.link)
+            else:
+                write_cell(target, at, position, value, formats, formats.share if position in block.shares else None)
+    return at + 1
 
 
 def _utf16_units(text: str) -> int:

@@ -162,7 +162,8 @@ def test_every_format_to_every_format(tmp_path: Path, before: str, after: str) -
     for row, original, expected in zip(cells(output), rows, fake([row["text"] for row in rows]), strict=True):
         assert isinstance(expected, Classification)
         assert str(row["stt"]) == str(original["stt"])
-        assert (row["text"], row["ghi chú"]) == (original["text"], "=1+1")
+        # In CSV nothing but a mark keeps a spreadsheet from calculating.
+        assert (row["text"], row["ghi chú"]) == (original["text"], "'=1+1" if ".csv" in (before, after) else "=1+1")
         decision = expected.decision
         assert row["category"] == decision.category.id
         assert float(row["category_probability"]) == decision.category.probability
