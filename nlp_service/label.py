@@ -24,7 +24,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from nlp_service import __version__
+from nlp_service import __version__, tables
 from nlp_service.bundle import MANIFEST, load_bundle, resolve, sha256
 from nlp_service.encoder import Runtime
 from nlp_service.errors import ErrorKind, PetitionError
@@ -37,7 +37,7 @@ from nlp_service.label_summary import Summary
 from nlp_service.label_words import Names
 from nlp_service.legacy import Encoding
 from nlp_service.repeats import Repeats
-from nlp_service.tables import Added, Table, check_output, invalid, open_table, write_table
+from nlp_service.tables import Added, Table, check_output, invalid, open_table, stamp, write_table
 from nlp_service.text import MAX_CHARS
 from nlp_service.triage import load_rules
 
@@ -86,7 +86,7 @@ def label_file(
     progress: Progress | None = None,
     classify: Classify | None = None,
 ) -> LabelReport:
-    """Label every row of `input` into `output`; formats by file ending (see `tables`).
+    """Label every row of `input` into `output`; formats by file ending (see `tables`). `input` may be a folder of letters.
 
     Args:
         rules: directory with the tables of places and bodies; needed with a model, without one those columns stay empty.
@@ -107,8 +107,8 @@ def label_file(
     started = time.monotonic()
     progress = progress or Silent()
     _check_paths(input, output)
-    table = open_table(input)
-    stamp = _stamp(input)
+    table = open_table(input, sheet)
+    before = stamp(input)
     check_output(output, table, COLUMNS | {REPEAT_OF: int})
     for note in table.notes:
         progress.say(note)
@@ -129,7 +129,8 @@ def label_file(
     fingerprint: dict[str, Any] = {
         "format": 2,
         "program": __version__,
-        "input_sha256": sha256(input),
+        "input_sha256": tables.fingerprint(input),
+        "sheet": sheet,
         "rows": table.count,
         "text_column": chosen.text,
         "place_columns": [list(field) for field in chosen.places],
@@ -155,7 +156,7 @@ def label_file(
     with open_state(output, fingerprint, table.count) as state, _keeping(state, output, progress):
         resumed = state.done
         _answer_rest(table, chosen, load, workers, state, progress)
-        if _stamp(input) != stamp:
+        if stamp(input) != before:
             raise invalid(input, "was changed while it was being labelled; run the same command again")
         progress.say(f"Đang tìm dòng trùng và ghi kết quả vào {output}")
         summary = Summary()
@@ -271,8 +272,3 @@ def _check_paths(input: Path, output: Path) -> None:
         raise invalid(output, "is a directory; give a file name")
     if not output.parent.is_dir():
         raise invalid(output, "cannot be written: its directory does not exist; create it first")
-
-
-def _stamp(path: Path) -> tuple[int, int]:
-    status = path.stat()
-    return status.st_size, status.st_mtime_ns

@@ -27,6 +27,7 @@ MAX_CELLS = 60_000_000
 """Between the corners of a sheet: the reader makes room for all of them, filled or not."""
 
 _CHUNK = 64 * 1024
+_DAMAGED = "is damaged or cut off, or no such file at all; open it in Excel or Word and save it again, or get it anew"
 _OVERLAP = 512
 _CELL = re.compile(rb'<c r="([A-Z]{1,3})(\d{1,7})"')
 _REPEATED = re.compile(
@@ -71,7 +72,7 @@ XLSX, ODS, DOCX, XLS, DOC, ZIP = (
 )
 PROTECTED = "protected by a password"
 HTML, XML_2003 = "a web page", "an XML spreadsheet of Excel 2003"
-EXPECTED = {
+EXPECTED: dict[str, set[str | None]] = {
     ".xlsx": {XLSX},
     ".xlsm": {XLSX},
     ".xls": {XLS, XLSX},
@@ -135,7 +136,7 @@ def open_package(path: Path) -> ZipFile:
     try:
         package = ZipFile(path)
     except (BadZipFile, OSError, ValueError, NotImplementedError) as error:
-        raise invalid(path, "is damaged or cut off; get it again from where it came from") from error
+        raise invalid(path, _DAMAGED) from error
     try:
         check_entries(path, package, path.stat().st_size)
     except BaseException:
@@ -240,9 +241,9 @@ def unpacked(path: Path, package: ZipFile, entry: ZipInfo) -> Iterator[bytes]:
                 if chunk:
                     yield chunk
     except (OSError, zlib.error) as error:
-        raise invalid(path, "is damaged or cut off; get it again from where it came from") from error
+        raise invalid(path, _DAMAGED) from error
     if size != entry.file_size:
-        raise invalid(path, "is damaged or cut off; get it again from where it came from")
+        raise invalid(path, _DAMAGED)
 
 
 def _bomb(size: int) -> str:

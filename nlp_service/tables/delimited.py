@@ -1,5 +1,4 @@
-"""CSV. In whatever charset its first 64 KiB show; out UTF-8 with BOM, so that Excel reads it right, and a CSV input's
-delimiter.
+"""CSV in, in whatever charset its first 64 KiB show (see `lines`); `csv_output` writes it.
 
 A file in one of the old Vietnamese charsets is read as cp1252: what its columns hold is for `legacy` to say. One that is
 UTF-8 but for some bytes is refused.
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from nlp_service.tables.lines import charset_of, check_lines, text_lines
-from nlp_service.tables.table import UTF8, Added, Row, Table, Values, as_text, clean, invalid, reading, unique_names
+from nlp_service.tables.table import UTF8, Row, Table, invalid, reading, unique_names
 
 DELIMITERS = ",;\t|"
 MAX_RECORD = 16 * 1024**2
@@ -58,17 +57,6 @@ def open_file(path: Path) -> Table:
             yield Row(dict(zip(columns, cells, strict=False)), _problem(record, named, delimiter))
 
     return Table(path, columns, count, read, notes, delimiter)
-
-
-def write_file(path: Path, table: Table, added: Added, values: Values) -> None:
-    """Write header and rows."""
-    columns = table.columns_with(added)
-    with path.open("w", encoding="utf-8-sig", newline="") as stream:
-        writer = csv.writer(stream, delimiter=table.delimiter)
-        writer.writerow([clean(name) for name in columns])
-        for cells in table.merged(added, values):
-            # NUL is legal in JSON, but hardly a CSV reader takes it.
-            writer.writerow([clean(as_text(cells.get(name))).replace("\0", "\ufffd") for name in columns])
 
 
 def _rows_of(records: Iterator[_Record], named: int) -> Iterator[_Record]:

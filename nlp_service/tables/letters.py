@@ -57,13 +57,15 @@ def open_letter(path: Path) -> Table:
     """One DOCX or TXT file: a table of one row. A broken one is refused."""
     row = _row(_File(path.name, path.stat().st_size, path.read_bytes))
     if row.problem is not None:
-        raise invalid(path, row.problem)
+        raise invalid(path, row.problem.removeprefix(f"{path.name} "))
     return Table(path, COLUMNS, 1, lambda only: iter([row]))
 
 
 def open_folder(path: Path) -> Table:
     """All files below a folder."""
     count = sum(1 for _ in folder_files(path))
+    if not count:
+        raise invalid(path, "holds no file that could be a letter; give a folder with .docx and .txt files, or a table")
     return Table(path, COLUMNS, count, partial(_rows, partial(_in_folder, path)), notes=(_told(count),))
 
 
@@ -99,7 +101,8 @@ def _natural(name: str) -> list[tuple[int, int, str]]:
 
 
 def _passed_over(name: str) -> bool:
-    return name.startswith((".", "~$", "__MACOSX")) or name in ("Thumbs.db", "desktop.ini")
+    hidden = name.startswith((".", "~$", "__MACOSX")) and name != ".."
+    return hidden or name in ("Thumbs.db", "desktop.ini")
 
 
 def _in_folder(path: Path) -> Iterator[_File]:

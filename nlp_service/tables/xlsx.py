@@ -18,6 +18,9 @@ from nlp_service.tables.xlsx_cells import CELL_UNITS, LONG, TOP, Formats, column
 ROWS, COLUMNS = 1_048_576, 16_384
 """Excel's limits of a sheet."""
 
+A4 = 9
+"""As Excel counts sizes of paper."""
+
 SAMPLE_ROWS = 200
 """Rows that are held back to see how wide the columns must be."""
 
@@ -101,6 +104,9 @@ def _write_data(
 
 
 def _write_sheet(target: Any, sheet: Sheet, data: str, formats: Formats) -> None:
+    target.set_landscape()
+    target.set_paper(A4)
+    target.fit_to_pages(1, 0)
     at = 0
     widest: dict[int, int] = {}
     for note in sheet.notes:
