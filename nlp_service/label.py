@@ -2,7 +2,7 @@
 
 The state of a run is in `<OUTPUT>.partial/`. The same command continues there; another input, model or option starts
 over. OUTPUT appears, or is replaced, at the end, in one rename, byte for byte the same whether the run was interrupted
-or not.
+or not; beside it `<OUTPUT>.report.json` and `<OUTPUT>.report.html` say what the run did.
 
 A row that cannot be read gets `kind: message` in the column `error`, and its labels stay empty. An input column with the
 name of one of ours is replaced in place. A column in an old encoding (see `legacy`) stays as it is; its Unicode is in a
@@ -19,10 +19,11 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from functools import partial
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from nlp_service import __version__, tables
 from nlp_service.bundle import MANIFEST, load_bundle, resolve, sha256
@@ -30,7 +31,9 @@ from nlp_service.encoder import Runtime
 from nlp_service.errors import ErrorKind, PetitionError
 from nlp_service.label_answers import CHUNK, COLUMNS, Classify, Item, Labeller, Load, answered, loader
 from nlp_service.label_columns import Selection, select, unicode_name
+from nlp_service.label_page import page
 from nlp_service.label_progress import Progress, Silent
+from nlp_service.label_report import Precision, RunReport, Source, Timing, Versions, auto_precision
 from nlp_service.label_sheets import HIGHLIGHTS, sheets
 from nlp_service.label_state import State, open_state
 from nlp_service.label_summary import Summary
@@ -139,27 +142,15 @@ def label_file(
         "max_chars": max_chars,
         "chunk": CHUNK,
     }
-    names = Names()
-    if classify is None:
-        directory = resolve(model)  # a promotion during the run must not change the model
-        bundle = load_bundle(directory)
-        rules = rules or Path("datasets")
-        fingerprint["model"] = bundle.manifest.version
-        fingerprint["manifest_sha256"] = sha256(directory / MANIFEST)
-        in_force = load_rules(rules, bundle.taxonomy)
-        names = Names.of(bundle.taxonomy, in_force.routing.bodies)
-        fingerprint["rules"] = in_force.version
-        fingerprint["runtime"] = str(runtime)
-        load = loader(directory, rules, runtime, max_chars)
-    else:
-        load = partial(Labeller, classify)
+    engine = _given(classify) if classify is not None else _engine(model, rules or Path("datasets"), runtime, max_chars)
+    fingerprint |= engine.fingerprint
     with open_state(output, fingerprint, table.count) as state, _keeping(state, output, progress):
         resumed = state.done
-        _answer_rest(table, chosen, load, workers, state, progress)
+        _answer_rest(table, chosen, engine.load, workers, state, progress)
         if stamp(input) != before:
             raise invalid(input, "was changed while it was being labelled; run the same command again")
         progress.say(f"Đang tìm dòng trùng và ghi kết quả vào {output}")
-        summary = Summary()
+        summary, guarded = Summary(), count()
         with Repeats(state.directory) as repeats:
             write_table(
                 output,
@@ -167,21 +158,90 @@ def label_file(
                 added,
                 _finished(table, chosen, state, repeats, added, summary),
                 state.directory,
-                lambda: sheets(summary, names),
+                lambda: sheets(summary, engine.names),
                 HIGHLIGHTS,
+                lambda: next(guarded),
             )
+        figures, apostrophes = summary.figures(), next(guarded)
+        if apostrophes:
+            progress.say(f"{apostrophes} ô trông như công thức được thêm dấu ' ở đầu để Excel không tính chúng.")
+        seconds = time.monotonic() - started
+        finished_at = datetime.now(UTC)
+        report = RunReport(
+            source=Source(
+                name=input.name,
+                bytes=sum(size for _, size, _ in before),
+                sha256=fingerprint["input_sha256"],
+                text_column=chosen.text,
+                encodings={name: str(guess.encoding) for name, guess in chosen.guesses.items()},
+                notes=table.notes,
+            ),
+            output=output.name,
+            options={
+                "sheet": sheet,
+                "id_column": chosen.id,
+                "place_columns": fingerprint["place_columns"],
+                "date_column": chosen.date,
+                "encoding": encoding,
+                "max_chars": max_chars,
+            },
+            versions=engine.versions,
+            auto_precision=engine.precision,
+            figures=figures,
+            timing=Timing(finished_at - timedelta(seconds=seconds), finished_at, round(seconds, 1), resumed),
+            guarded_cells=apostrophes,
+        )
+        for ending, content in ((".report.json", report.as_json()), (".report.html", page(report, engine.names))):
+            _write(output.with_name(output.name + ending), content, state.directory)
         state.remove()
-    figures = summary.figures()
     return LabelReport(
         rows=figures.rows,
         labelled=figures.labelled,
         errors=figures.failed,
         resumed_rows=resumed,
-        seconds=time.monotonic() - started,
+        seconds=seconds,
         counts={**figures.counts, "error": figures.errors},
         needs_review=figures.needs_review,
         repeats=figures.repeats,
     )
+
+
+class _Engine(NamedTuple):
+    """What answers rows, what its ids are called, and what a run must be repeated with."""
+
+    load: Load
+    names: Names
+    versions: Versions
+    precision: Precision
+    fingerprint: dict[str, Any]
+
+
+def _given(classify: Classify) -> _Engine:
+    return _Engine(partial(Labeller, classify), Names(), Versions(__version__), Precision(), {})
+
+
+def _engine(model: Path, rules: Path, runtime: Runtime, max_chars: int) -> _Engine:
+    directory = resolve(model)  # a promotion during the run must not change the model
+    bundle = load_bundle(directory)
+    manifest, in_force = bundle.manifest, load_rules(rules, bundle.taxonomy)
+    return _Engine(
+        loader(directory, rules, runtime, max_chars),
+        Names.of(bundle.taxonomy, in_force.routing.bodies),
+        Versions(__version__, manifest.version, bundle.taxonomy.version, in_force.version),
+        auto_precision(manifest.thresholds.auto_precision, manifest.scores),
+        {
+            "model": manifest.version,
+            "manifest_sha256": sha256(directory / MANIFEST),
+            "rules": in_force.version,
+            "runtime": str(runtime),
+        },
+    )
+
+
+def _write(path: Path, content: str, scratch: Path) -> None:
+    temporary = scratch / "report.tmp"
+    temporary.write_text(content, encoding="utf-8")
+    os.replace(temporary, path)
 
 
 def _added(table: Table, chosen: Selection) -> Added:

@@ -4,8 +4,8 @@
     --xlsx 200000                        rows of the workbook, in and out
     --model                              with the shipped model instead of one that answers at once
 
-Without `--model` the figures are those of everything but the model: reading, places, repeats, state, writing. Texts are
-sentences of the repository's petitions in random order, so that every row is another one.
+Without `--model` the figures are those of everything but the model: reading, places, repeats, state, writing. Texts are the
+words of sentences of the repository's petitions in random order, so that every row is another one.
 """
 
 import argparse
@@ -61,7 +61,9 @@ def rows(count: int) -> Iterator[tuple[Any, ...]]:
     for number in range(1, count + 1):
         text, wanted = "", draw.choice(lengths)
         while len(text) < wanted:
-            text += draw.choice(sentences) + " "
+            words = draw.choice(sentences).split()
+            draw.shuffle(words)
+            text += " ".join(words) + " "
         yield number, f"{number % 28 + 1:02d}/03/2019", f"Người thứ {number}", draw.choice(places), text.strip(), ""
 
 

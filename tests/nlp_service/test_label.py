@@ -172,7 +172,37 @@ def test_every_format_to_every_format(tmp_path: Path, before: str, after: str) -
         assert (row["petition_type"], row["decision"], row["model_version"]) == ("feedback", "suggest", "fake-1")
         assert not row["error"]
     assert not partial(output).exists()
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted({f"in{before}", f"out{after}"})
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
+        {f"in{before}", f"out{after}", f"out{after}.report.html", f"out{after}.report.json"}
+    )
+
+
+def test_the_report_of_a_run_tells_numbers_and_no_petition(tmp_path: Path) -> None:
+    rows = [{"mã": f"Đ-{n}", "text": f"{SECRET} phản ánh đường hỏng ở thôn {n}"} for n in range(5)]
+    rows += [{"mã": "Đ-5", "text": ""}, {"mã": "=1+1", "text": rows[0]["text"].upper()}]
+    run(source(tmp_path, rows), output := tmp_path / "out.xlsx", id_column="mã")
+    report = json.loads((tmp_path / "out.xlsx.report.json").read_text("utf-8"))
+    page = (tmp_path / "out.xlsx.report.html").read_text("utf-8")
+    figures = report["figures"]
+    assert (figures["rows"], figures["labelled"], figures["failed"], figures["repeats"]) == (7, 6, 1, 1)
+    assert report["source"]["name"] == "in.csv" and report["source"]["text_column"] == "text"
+    assert sum(figures["counts"]["category"].values()) == 6
+    for told in (json.dumps(report, ensure_ascii=False), page):
+        assert "Kín" not in told and "KÍN" not in told and "Đ-3" not in told and str(tmp_path) not in told
+    assert page.startswith("<!DOCTYPE html>") and "in.csv" in page
+    assert cells(output)[6]["repeat_of"] == 1 and cells(output)[5]["repeat_of"] is None
+
+
+def test_a_folder_of_letters_is_labelled_and_resumed_by_content(tmp_path: Path) -> None:
+    (folder := tmp_path / "thư").mkdir()
+    for n in range(3):
+        (folder / f"{n}.txt").write_text(f"Đường thôn {n} hỏng, đi lại khó khăn", "utf-8")
+    (folder / "3.pdf").write_bytes(b"%PDF-1.7")
+    report = run(folder, output := tmp_path / "out.csv")
+    assert (report.rows, report.errors) == (4, 1)
+    found = {row["file"]: (row["text"], row["error"]) for row in cells(output)}
+    assert found["1.txt"] == ("Đường thôn 1 hỏng, đi lại khó khăn", "")
+    assert found["3.pdf"][1].startswith("invalid_request: 3.pdf is no letter")
 
 
 def test_a_bad_row_gets_its_error_and_the_others_their_answers(tmp_path: Path) -> None:
@@ -445,7 +475,7 @@ def test_hopeless_paths_are_refused_before_any_work(tmp_path: Path) -> None:
     assert "does not exist" in refused(tmp_path / "none.csv", tmp_path / "out.csv", classify=counting)
     (tmp_path / "broken.xlsx").write_bytes(b"PK\3\4 but no more")
     (tmp_path / "out.csv").write_text("old result")
-    assert "Excel" in refused(tmp_path / "broken.xlsx", tmp_path / "out.csv", classify=counting)
+    assert "not what its ending" in refused(tmp_path / "broken.xlsx", tmp_path / "out.csv", classify=counting)
     long = source(tmp_path, [{"text": "a" * 40_000}], ".jsonl")
     assert "row 1, column 'text'" in refused(long, tmp_path / "out.xlsx", classify=counting)
     assert counting.asked == 0
@@ -712,7 +742,9 @@ def test_a_full_disk_is_one_line_and_nothing_is_half_written(tmp_path: Path, end
     assert output.read_text() == "old"
     assert run(path, output, counting := Counting()).resumed_rows == CHUNK
     assert counting.asked == 0 and len(cells(output)) == CHUNK
-    assert sorted(file.name for file in tmp_path.iterdir()) == sorted(["in.csv", output.name])
+    assert sorted(file.name for file in tmp_path.iterdir()) == sorted(
+        ["in.csv", output.name, f"{output.name}.report.html", f"{output.name}.report.json"]
+    )
 
 
 # Progress
