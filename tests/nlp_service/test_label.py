@@ -178,7 +178,14 @@ def test_every_format_to_every_format(tmp_path: Path, before: str, after: str) -
 
 
 def test_the_report_of_a_run_tells_numbers_and_no_petition(tmp_path: Path) -> None:
-    rows = [{"mã": f"Đ-{n}", "text": f"{SECRET} phản ánh đường hỏng ở thôn {n}"} for n in range(5)]
+    matters = [
+        "đường liên thôn bị xe tải cày nát từ hồi đầu năm",
+        "nước máy đục ngầu và có mùi tanh suốt một tuần",
+        "đèn cao áp trước cổng trường tắt cả tháng nay rồi",
+        "bãi rác cạnh chợ bốc mùi hôi không ai thu gom",
+        "cán bộ hẹn trả sổ đỏ nhiều lần mà chưa thấy",
+    ]
+    rows = [{"mã": f"Đ-{n}", "text": f"{SECRET} phản ánh {matter}"} for n, matter in enumerate(matters)]
     rows += [{"mã": "Đ-5", "text": ""}, {"mã": "=1+1", "text": rows[0]["text"].upper()}]
     run(source(tmp_path, rows), output := tmp_path / "out.xlsx", id_column="mã")
     report = json.loads((tmp_path / "out.xlsx.report.json").read_text("utf-8"))
@@ -189,7 +196,7 @@ def test_the_report_of_a_run_tells_numbers_and_no_petition(tmp_path: Path) -> No
     assert sum(figures["counts"]["category"].values()) == 6
     for told in (json.dumps(report, ensure_ascii=False), page):
         assert "Kín" not in told and "KÍN" not in told and "Đ-3" not in told and str(tmp_path) not in told
-    assert page.startswith("<!DOCTYPE html>") and "in.csv" in page
+    assert page.startswith("<!doctype html>") and "in.csv" in page
     assert cells(output)[6]["repeat_of"] == 1 and cells(output)[5]["repeat_of"] is None
 
 
