@@ -23,7 +23,7 @@ RUN ?= runs/petition
 
 .venv-dev/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv-dev
-	$(DEV) $(PIP) --editable '.[openvino,postgres,tables,train,dev]'
+	$(DEV) $(PIP) --editable '.[openvino,postgres,tables,ray,train,dev]'
 	touch $@
 
 install: .venv/.installed

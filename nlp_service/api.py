@@ -3,9 +3,9 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Annotated, Any
 
@@ -22,29 +22,30 @@ from nlp_service.alerts import Dispatcher, Webhook, undelivered
 from nlp_service.api_access import Classifier, Gate
 from nlp_service.api_desk import add_desk
 from nlp_service.api_errors import ERRORS, ErrorBody, ErrorOut, add_errors
+from nlp_service.api_jobs import UPLOADS, add_jobs
+from nlp_service.api_models import add_models
 from nlp_service.api_petitions import Short, add_petitions
-from nlp_service.batching import Batcher
-from nlp_service.bulk import Bulk
 from nlp_service.casework import Casework
 from nlp_service.console.app import add_console, page_of_error
-from nlp_service.desk import Desk
 from nlp_service.errors import ErrorKind, PetitionError
-from nlp_service.intake import Intake
+from nlp_service.job_desk import JobDesk
+from nlp_service.job_files import JobFiles
+from nlp_service.job_process import Work
+from nlp_service.job_runner import JobRunner
+from nlp_service.jobs import State, count
+from nlp_service.label_answers import Classify
 from nlp_service.metrics import Metrics
 from nlp_service.office import Office
 from nlp_service.open311 import add_open311
-from nlp_service.pipeline import Classification, PetitionClassifier
-from nlp_service.queue import Queue
+from nlp_service.pipeline import PetitionClassifier
+from nlp_service.serving import Model, Serving
 from nlp_service.settings import Settings
-from nlp_service.similar_index import SimilarIndex
+from nlp_service.shadow import Shadow
+from nlp_service.staffing import Staffing
 from nlp_service.store import open_store, reach, upgrade
-from nlp_service.text import check
 from nlp_service.triage import Rules, load_rules
 
 log = logging.getLogger(__name__)
-
-MODEL_BATCH = 32
-"""Petitions read together: enough to keep the cores busy, few enough that a lone request behind them waits little."""
 
 
 class PetitionIn(BaseModel):
@@ -118,13 +119,19 @@ class BatchOut(BaseModel):
     results: list[BatchItemOut]
 
 
-def create_app(settings: Settings, classifier: PetitionClassifier | None = None, rules: Rules | None = None) -> FastAPI:
+def create_app(
+    settings: Settings,
+    classifier: PetitionClassifier | None = None,
+    rules: Rules | None = None,
+    job_classify: Classify | None = None,
+) -> FastAPI:
     """The service as an ASGI application.
 
     Args:
         classifier: a loaded one (tests); without it the model of `settings.model` is loaded when the app starts, and a
             PetitionError from loading stops the start.
         rules: loaded ones; without them those of `settings.rules`.
+        job_classify: stands in for the model in labelling jobs (tests); picklable.
     """
     metrics = Metrics()
 
@@ -137,48 +144,50 @@ def create_app(settings: Settings, classifier: PetitionClassifier | None = None,
                 PetitionClassifier.load, settings.model, settings.runtime, settings.threads, settings.max_chars
             )
         )
-        manifest = loaded.bundle.manifest
-        metrics.model.info({"version": manifest.version, "runtime": loaded.encoder.name})
         in_force: Rules = (
             rules if rules is not None else await asyncio.to_thread(load_rules, settings.rules, loaded.bundle.taxonomy)
         )
         engine = open_store(settings.store)
         await asyncio.to_thread(upgrade, engine)
         dispatcher = _dispatcher(engine, settings, metrics)
-        batcher: Batcher[str, Classification | PetitionError] = Batcher(
-            loaded.classify_many, settings.max_queue, MODEL_BATCH, metrics.batch_size.observe
-        )
-        metrics.queue_depth.set_function(lambda: batcher.depth)
-        batcher.start()
+        shadow = _shadow(engine, settings, metrics)
         state = app.state
-        state.classifier, state.batcher, state.engine = loaded, batcher, engine
+        state.engine, state.casework, state.shadow = engine, Casework(engine), shadow
         state.gate = Gate(settings.rate_per_minute)
-        state.casework = Casework(engine)
-        index = SimilarIndex(engine, manifest.version, settings.index)
-        index.start()
         wake = dispatcher.wake if dispatcher else None
-        state.intake = Intake(engine, in_force, on_alert=wake)
-        desk = Desk(engine, in_force, loaded.reader.wording, second_readings=settings.second_readings, on_alert=wake)
-        state.office = Office(
-            engine,
-            loaded,
-            in_force,
-            state.casework,
-            state.intake,
-            desk,
-            Queue(engine, state.casework, manifest.version),
-            Bulk(engine, state.casework, desk),
-            index,
+        staffing = Staffing(engine, state.casework, settings, metrics, wake, shadow)
+
+        def answers_now(office: Office) -> None:
+            state.office, state.batcher = office, office.batcher
+            metrics.model.info({"version": office.version, "runtime": office.classifier.encoder.name})
+
+        def took_over(office: Office) -> None:
+            answers_now(office)
+            metrics.model_switches.inc()
+
+        first = staffing.office(Model(loaded, in_force))
+        first.batcher.start()
+        first.index.start()
+        answers_now(first)
+        state.serving = Serving(
+            settings, first, staffing.office, took_over, lambda problem: metrics.model_refused.set(problem is not None)
         )
-        state.classify = partial(_classify, app, settings, metrics)
+        metrics.queue_depth.set_function(lambda: state.batcher.depth)
+        state.serving.start()
+        runner = _jobs(app, engine, settings, metrics, job_classify)
+        runner.start()
+        if shadow:
+            shadow.start()
         if dispatcher:
             dispatcher.start()
-        log.info("ready: model %s on %s, rules %s", manifest.version, loaded.encoder.name, in_force.version)
+        log.info("ready: model %s on %s, rules %s", first.version, loaded.encoder.name, in_force.version)
         try:
             yield
         finally:
-            await batcher.close()
-            await asyncio.to_thread(index.close)
+            await asyncio.to_thread(runner.stop)
+            await state.serving.close()
+            if shadow:
+                await asyncio.to_thread(shadow.close)
             if dispatcher:
                 await asyncio.to_thread(dispatcher.stop)
             engine.dispose()
@@ -199,7 +208,9 @@ def create_app(settings: Settings, classifier: PetitionClassifier | None = None,
     _add_classify(app, settings, metrics)
     add_petitions(app, min(settings.max_batch, settings.max_queue))
     add_desk(app)
+    add_jobs(app)
     add_open311(app)
+    add_models(app)
     _add_operations(app, metrics)
     return app
 
@@ -217,35 +228,31 @@ def _dispatcher(engine: Engine, settings: Settings, metrics: Metrics) -> Dispatc
     return Dispatcher(engine, webhook, count=lambda outcome: metrics.alerts.labels(outcome).inc())
 
 
-async def _classify(
-    app: FastAPI, settings: Settings, metrics: Metrics, texts: Sequence[object]
-) -> list[Classification | PetitionError]:
-    """Answers in order; what cannot be read never takes a place in the queue."""
-    answers: list[Classification | PetitionError | None] = []
-    readable: list[str] = []
-    for text in texts:
-        try:
-            readable.append(check(text, settings.max_chars))
-            answers.append(None)
-        except PetitionError as error:
-            answers.append(error)
-    batcher: Batcher[str, Classification | PetitionError] = app.state.batcher
-    read = iter(await batcher.submit(readable) if readable else [])
-    complete = [next(read) if item is None else item for item in answers]
-    for item in complete:
-        if isinstance(item, Classification):
-            decision = item.decision
-            metrics.classified.labels(
-                decision.category.id, decision.urgency.id, decision.petition_type.id, decision.decision
-            ).inc()
-    return complete
+def _jobs(app: FastAPI, engine: Engine, settings: Settings, metrics: Metrics, classify: Classify | None) -> JobRunner:
+    files, keep_for = JobFiles(settings.jobs), timedelta(days=settings.job_days)
+    # The pointer and not a model's directory: a job is labelled by the model that it names when the job begins.
+    work = Work(settings.model, settings.rules, settings.runtime, settings.max_chars, classify=classify)
+    runner = JobRunner(engine, files, work, keep_for, metrics.job_rows.inc)
+    app.state.job_desk = JobDesk(engine, files, settings.max_job_bytes, keep_for, runner.wake)
+    for job_state in State:
+        metrics.jobs.labels(job_state.value).set_function(partial(count, engine, job_state))
+    return runner
+
+
+def _shadow(engine: Engine, settings: Settings, metrics: Metrics) -> Shadow | None:
+    if settings.shadow is None:
+        return None
+    shadow = Shadow(engine, settings.shadow, settings, lambda outcome, n: metrics.shadow.labels(outcome).inc(n))
+    metrics.shadow_running.set_function(lambda: shadow.running)
+    return shadow
 
 
 def _add_classify(app: FastAPI, settings: Settings, metrics: Metrics) -> None:
     @app.post("/v1/classify", operation_id="classify", tags=["classify"], responses=ERRORS)
     async def classify(request: Request, principal: Classifier, petition: Annotated[PetitionIn, Body()]) -> ResultOut:
         """Classify one petition."""
-        result = (await request.app.state.classify([petition.text]))[0]
+        at: Office = request.app.state.office
+        result = (await at.classify([petition.text]))[0]
         if isinstance(result, PetitionError):
             raise result
         return ResultOut.model_validate(result.as_dict())
@@ -270,7 +277,8 @@ def _add_classify(app: FastAPI, settings: Settings, metrics: Metrics) -> None:
                 limit=limit,
             )
         results = []
-        answers = await request.app.state.classify([p.text for p in petitions])
+        at: Office = request.app.state.office
+        answers = await at.classify([p.text for p in petitions])
         for petition, item in zip(petitions, answers, strict=True):
             if isinstance(item, PetitionError):
                 metrics.errors.labels(item.kind.value).inc()
@@ -288,7 +296,7 @@ def _add_operations(app: FastAPI, metrics: Metrics) -> None:
 
     @app.get("/readyz", operation_id="readyz", tags=["operations"], responses={503: {"model": ErrorOut}})
     async def readyz(request: Request) -> dict[str, str]:
-        """The model is loaded, its worker alive, the store reachable."""
+        """The model is loaded, its worker alive, the store reachable. `warning`: another model was to answer and cannot."""
         batcher = getattr(request.app.state, "batcher", None)
         if batcher is None or not batcher.alive:
             raise PetitionError(ErrorKind.SHUTTING_DOWN, "the model is not ready; try again in a few seconds")
@@ -298,54 +306,25 @@ def _add_operations(app: FastAPI, metrics: Metrics) -> None:
             raise PetitionError(
                 ErrorKind.INVALID_STORE, f"the store does not answer ({type(error).__name__}); check the database"
             ) from error
-        return {"status": "ready", "model_version": request.app.state.classifier.bundle.manifest.version}
+        serving: Serving = request.app.state.serving
+        warning = {"warning": serving.problem} if serving.problem else {}
+        return {"status": "ready", "model_version": serving.office.version, **warning}
 
     @app.get("/metrics", operation_id="metrics", tags=["operations"], response_class=Response)
     def read_metrics() -> Response:
         """Prometheus metrics."""
         return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
-    @app.get("/v1/model", operation_id="model", tags=["model"])
-    async def model(request: Request) -> dict[str, Any]:
-        """What answers: the manifest, the runtime, the segmenter."""
-        classifier: PetitionClassifier = request.app.state.classifier
-        return {
-            **classifier.bundle.manifest.model_dump(mode="json"),
-            "runtime": classifier.encoder.name,
-            "running_segmenter": classifier.reader.segmenter.version,
-        }
-
-    @app.get("/v1/taxonomy", operation_id="taxonomy", tags=["model"])
-    async def taxonomy(request: Request) -> dict[str, Any]:
-        """Every label the service can answer, with its Vietnamese name."""
-        classifier: PetitionClassifier = request.app.state.classifier
-        labels = classifier.bundle.taxonomy
-        return {
-            "version": labels.version,
-            "categories": [
-                {
-                    "id": category.id,
-                    "name": category.name,
-                    "definition": category.definition,
-                    "lead": {"id": category.lead, "name": labels.bodies[category.lead]},
-                    "sensitive": category.sensitive,
-                }
-                for category in labels.categories
-            ],
-            "urgency_levels": [{"id": level.id, "name": level.name} for level in labels.urgency_levels],
-            "petition_types": [{"id": kind.id, "name": kind.name} for kind in labels.petition_types],
-        }
-
 
 class _BodyLimit:
-    """Refuses a body over `limit` bytes, by its declared length or, without one, while it arrives."""
+    """Refuses a body over `limit` bytes, by its declared length or, without one, while it arrives. Uploads have their own."""
 
     def __init__(self, app: ASGIApp, limit: int) -> None:
         self._app = app
         self._limit = limit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] != "http" or (scope["method"] == "POST" and scope["path"] in UPLOADS):
             await self._app(scope, receive, send)
             return
         declared = dict(scope["headers"]).get(b"content-length", b"0")

@@ -23,7 +23,8 @@ from nlp_service.api_access import Auditor, Handler, Reader, Submitter
 from nlp_service.api_errors import ERRORS, ErrorBody, problems
 from nlp_service.casework import Casework, Due, Filter, Status
 from nlp_service.errors import ErrorKind, PetitionError
-from nlp_service.intake import Intake, Receipt, RequestKey, request_sha256
+from nlp_service.intake import Receipt, RequestKey, request_sha256
+from nlp_service.office import Office
 from nlp_service.roles import Principal
 from nlp_service.store import snapshot
 from nlp_service.triage import Incoming, Sender
@@ -351,12 +352,12 @@ async def submit_all(
     app: FastAPI, principal: Principal, items: list[Any], key: RequestKey | None, many: bool
 ) -> dict[str, Any]:
     """Classify and store; `{"status", "body"}` of the response, which is also what a repeated request gets."""
-    intake: Intake = app.state.intake
-    if key and (known := await run_in_threadpool(intake.replay, principal.name, key)) is not None:
+    at: Office = app.state.office  # one model and its rules from here to the end
+    if key and (known := await run_in_threadpool(at.intake.replay, principal.name, key)) is not None:
         return dict(known)
     checked = [_checked(item) for item in items]
     incoming = [item for item in checked if isinstance(item, Incoming)]
-    read = iter(await app.state.classify([item.text for item in incoming]) if incoming else [])
+    read = iter(await at.classify([item.text for item in incoming]) if incoming else [])
     classified = [next(read) if isinstance(item, Incoming) else item for item in checked]
     # What could not be checked has no petition; its place is held by the error alone.
     placeholders = [item if isinstance(item, Incoming) else Incoming("", datetime.now(UTC)) for item in checked]
@@ -369,7 +370,9 @@ async def submit_all(
             raise receipt
         return {"status": 201 if receipt.created else 200, "body": receipt.body}
 
-    result: dict[str, Any] = await run_in_threadpool(intake.take, placeholders, classified, principal.name, key, answer)
+    result: dict[str, Any] = await run_in_threadpool(
+        at.intake.take, placeholders, classified, principal.name, key, answer
+    )
     return result
 
 

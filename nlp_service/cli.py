@@ -5,12 +5,13 @@ import logging
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from nlp_service import __version__, cli_report
+from nlp_service import __version__, cli_models, cli_report
 from nlp_service.encoder import Runtime
 from nlp_service.errors import ErrorKind, PetitionError
 from nlp_service.roles import Role
@@ -35,6 +36,7 @@ users = typer.Typer(
 )
 app.add_typer(users)
 app.add_typer(cli_report.app)
+app.add_typer(cli_models.app)
 
 ModelOption = Annotated[Path | None, typer.Option("--model", help="Model directory or pointer file [PETITIONS_MODEL]")]
 BodyOption = Annotated[
@@ -47,6 +49,13 @@ PasswordOption = Annotated[
     bool, typer.Option("--password-stdin", help="Read the password from the first line of stdin, not from the terminal")
 ]
 RuntimeOption = Annotated[Runtime | None, typer.Option("--runtime", help="Model runtime [PETITIONS_RUNTIME]")]
+
+
+class LabelEngine(StrEnum):
+    """Where batch labelling runs."""
+
+    LOCAL = "local"
+    RAY = "ray"
 
 
 def main() -> None:
@@ -101,8 +110,13 @@ def classify(
 
 @app.command()
 def label(
-    input_file: Annotated[Path, typer.Argument(metavar="INPUT", help="CSV, XLSX, JSONL or Parquet file")],
-    output_file: Annotated[Path, typer.Argument(metavar="OUTPUT", help="Labelled file; format by its extension")],
+    input_file: Annotated[
+        str,
+        typer.Argument(
+            metavar="INPUT", help="CSV, XLSX, XLS, ODS, JSONL, Parquet, DOCX, TXT, ZIP or a folder of letters"
+        ),
+    ],
+    output_file: Annotated[str, typer.Argument(metavar="OUTPUT", help=".csv, .xlsx, .jsonl or .parquet")],
     text_column: Annotated[
         str | None, typer.Option(help="Column with the petition; found by itself if not named")
     ] = None,
@@ -120,10 +134,14 @@ def label(
         str, typer.Option(help="How the petitions are written: auto, unicode, tcvn3, vni, viqr… (docs/encodings.md)")
     ] = "auto",
     workers: Annotated[int, typer.Option(min=0, help="Processes; 0 = one a core")] = 0,
+    engine: Annotated[
+        LabelEngine, typer.Option(help="local, or ray: a cluster, many files, URIs (docs/archives.md)")
+    ] = LabelEngine.LOCAL,
+    address: Annotated[str, typer.Option(help="With --engine ray: local, auto, or the cluster's host:port")] = "local",
     model: ModelOption = None,
     runtime: RuntimeOption = None,
 ) -> None:
-    """Label a file of petitions. Run the same command again to go on after an interruption."""
+    """Label petitions. Run the same command again to go on after an interruption."""
     settings = _settings(model, runtime)
     from nlp_service.label import label_file
     from nlp_service.label_progress import TerminalProgress
@@ -131,23 +149,34 @@ def label(
 
     if encoding not in ("auto", *Encoding):
         raise typer.BadParameter(f"{encoding!r} is none of: auto, {', '.join(Encoding)}", param_hint="--encoding")
+    known = None if encoding == "auto" else Encoding(encoding)
     with TerminalProgress() as progress:
-        report = label_file(
-            input_file,
-            output_file,
-            model=settings.model,
-            rules=settings.rules,
-            runtime=settings.runtime,
-            sheet=sheet,
-            text_column=text_column,
-            id_column=id_column,
-            place_columns=place_column or (),
-            date_column=date_column,
-            encoding=None if encoding == "auto" else Encoding(encoding),
-            workers=workers,
-            max_chars=settings.max_chars,
-            progress=progress,
-        )
+        common: dict[str, Any] = {
+            "model": settings.model,
+            "rules": settings.rules,
+            "runtime": settings.runtime,
+            "sheet": sheet,
+            "workers": workers,
+            "max_chars": settings.max_chars,
+            "progress": progress,
+        }
+        if engine is LabelEngine.RAY:
+            from nlp_service.label_node import Columns
+            from nlp_service.label_ray import label_files
+
+            columns = Columns(text_column, id_column, tuple(place_column or ()), date_column, known)
+            report = label_files(input_file, output_file, columns=columns, address=address, **common)
+        else:
+            report = label_file(
+                Path(input_file),
+                Path(output_file),
+                text_column=text_column,
+                id_column=id_column,
+                place_columns=place_column or (),
+                date_column=date_column,
+                encoding=known,
+                **common,
+            )
         seconds = max(report.seconds, 0.001)
         progress.say(
             f"Xong: {report.rows} dòng, {report.errors} dòng lỗi, {report.counts['urgency'].get('emergency', 0)} khẩn cấp, "

@@ -480,7 +480,8 @@ def _same_or_conflict(item: _Work, sha256: str, body: dict[str, Any]) -> Receipt
 def stored(
     connection: Connection, where: ColumnElement[bool], seen_by: Sequence[ColumnElement[bool]]
 ) -> list[dict[str, Any]]:
-    """Petitions with their newest prediction and routing: the row's columns, and `body` as `describe` gives it.
+    """Petitions with their first prediction, which their labels began with, and their newest routing: the row's columns, and
+    `body` as `describe` gives it. What later models said on reading them again (reread.py) is in `predictions`.
 
     Args:
         connection: a `store.snapshot`, or the transaction that writes.
@@ -490,9 +491,12 @@ def stored(
     rows = connection.execute(select(*columns).where(where)).mappings().all()
     ids = [row["id"] for row in rows]
     newest: dict[str, dict[int, Any]] = {}
-    for name, table in (("classification", predictions), ("routing", routings)):
+    for name, table, last in (
+        ("classification", predictions, predictions.c.id.desc()),
+        ("routing", routings, routings.c.id),
+    ):
         found = connection.execute(
-            select(table.c.petition_id, table.c.result).where(table.c.petition_id.in_(ids)).order_by(table.c.id)
+            select(table.c.petition_id, table.c.result).where(table.c.petition_id.in_(ids)).order_by(last)
         )
         newest[name] = {row.petition_id: row.result for row in found}
     seen = _seen(connection, [row["repeat_of"] for row in rows], seen_by)

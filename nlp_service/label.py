@@ -21,7 +21,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from itertools import count, islice
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,7 +30,7 @@ from nlp_service.bundle import MANIFEST, load_bundle, resolve, sha256
 from nlp_service.encoder import Runtime
 from nlp_service.errors import ErrorKind, PetitionError
 from nlp_service.label_answers import CHUNK, COLUMNS, Classify, Item, Labeller, Load, answered, loader
-from nlp_service.label_columns import Selection, select, unicode_name
+from nlp_service.label_columns import REPEAT_OF, Selection, added_columns, select
 from nlp_service.label_page import page
 from nlp_service.label_progress import Progress, Silent
 from nlp_service.label_report import Precision, RunReport, Source, Timing, Versions, auto_precision
@@ -45,8 +45,6 @@ from nlp_service.text import MAX_CHARS
 from nlp_service.triage import load_rules
 
 ERRORS_TOLD = 10
-REPEAT_OF = "repeat_of"
-"""The number (from 1) of the data row that a row repeats: the same letter, sent again."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +122,7 @@ def label_file(
         date=date_column,
         encoding=encoding,
     )
-    added = _added(table, chosen)
+    added = added_columns(table, chosen)
     if chosen.guesses:
         check_output(output, table, added)
     if replaced := [name for name in table.columns if name in added]:
@@ -150,7 +148,7 @@ def label_file(
         if stamp(input) != before:
             raise invalid(input, "was changed while it was being labelled; run the same command again")
         progress.say(f"Đang tìm dòng trùng và ghi kết quả vào {output}")
-        summary, guarded = Summary(), count()
+        summary, guarded = Summary(), list[None]()
         with Repeats(state.directory) as repeats:
             write_table(
                 output,
@@ -160,9 +158,9 @@ def label_file(
                 state.directory,
                 lambda: sheets(summary, engine.names),
                 HIGHLIGHTS,
-                lambda: next(guarded),
+                lambda: guarded.append(None),
             )
-        figures, apostrophes = summary.figures(), next(guarded)
+        figures, apostrophes = summary.figures(), len(guarded)
         if apostrophes:
             progress.say(f"{apostrophes} ô trông như công thức được thêm dấu ' ở đầu để Excel không tính chúng.")
         seconds = time.monotonic() - started
@@ -242,13 +240,6 @@ def _write(path: Path, content: str, scratch: Path) -> None:
     temporary = scratch / "report.tmp"
     temporary.write_text(content, encoding="utf-8")
     os.replace(temporary, path)
-
-
-def _added(table: Table, chosen: Selection) -> Added:
-    added: dict[str, type] = COLUMNS | {REPEAT_OF: int}
-    for column, guess in chosen.guesses.items():
-        added[unicode_name(column, chosen.text, guess, {*table.columns, *added})] = str
-    return added
 
 
 def _answer_rest(table: Table, chosen: Selection, load: Load, workers: int, state: State, progress: Progress) -> None:

@@ -10,7 +10,7 @@ from nlp_service.label_answers import COLUMNS, Item
 from nlp_service.label_progress import Progress
 from nlp_service.legacy import Encoding, Guess, detect, from_unicode, recover
 from nlp_service.pii import mask
-from nlp_service.tables import Row, Table, invalid
+from nlp_service.tables import Added, Row, Table, invalid
 from nlp_service.tables.table import as_text
 from nlp_service.text import strip_diacritics
 
@@ -46,6 +46,9 @@ DATE_COLUMNS = (
     *("ngay_nhan", "ngay_tiep_nhan", "ngay_den", "ngay_gui", "ngay_viet_don", "ngay_don", "ngay", "ngay_thang"),
     *("ngay_phan_anh", "ngay_tao", "thoi_gian", "nam", "received_at", "created_at", "date", "year"),
 )
+REPEAT_OF = "repeat_of"
+"""Added at the end: the number (from 1) of the data row that a row repeats: the same letter, sent again."""
+
 SHOWN = 60
 """Characters of the sample of an old encoding, before and after."""
 
@@ -137,6 +140,14 @@ def select(
         progress.say(f"Nơi xảy ra: đọc ở cột {told}, rồi trong nội dung (nếu chưa đúng: --place-column).")
     guesses = _guesses(table, text_column, encoding, progress)
     return Selection(text_column, fields, date_column, id_column, guesses)
+
+
+def added_columns(table: Table, chosen: Selection) -> Added:
+    """The columns that a run adds to a table, in order."""
+    added: dict[str, type] = COLUMNS | {REPEAT_OF: int}
+    for column, guess in chosen.guesses.items():
+        added[unicode_name(column, chosen.text, guess, {*table.columns, *added})] = str
+    return added
 
 
 def year_of(cell: object) -> int | None:

@@ -6,7 +6,7 @@ Knows nothing of what runs the nodes. Each step may be done again, anywhere, and
 import socket
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
@@ -15,10 +15,11 @@ from nlp_service import __version__
 from nlp_service.bundle import MANIFEST, sha256
 from nlp_service.encoder import Runtime
 from nlp_service.errors import ErrorKind, PetitionError
-from nlp_service.filesystems import Place, Stored, fetched, put, reaching
-from nlp_service.label import ERRORS_TOLD, REPEAT_OF
+from nlp_service.filesystems import fetched, put, reaching
+from nlp_service.label import ERRORS_TOLD
 from nlp_service.label_answers import CHUNK, COLUMNS, Item, Labeller, Load, answer, loader
-from nlp_service.label_columns import Selection, select, unicode_name
+from nlp_service.label_columns import REPEAT_OF, Selection, added_columns, select
+from nlp_service.label_jobs import Job
 from nlp_service.label_parts import Parts, part_count, part_rows
 from nlp_service.label_progress import Silent
 from nlp_service.label_sheets import HIGHLIGHTS, sheets
@@ -38,20 +39,6 @@ class Columns:
     places: tuple[str, ...] = ()
     date: str | None = None
     encoding: Encoding | None = None
-
-
-@dataclass(frozen=True)
-class Job:
-    """One input file.
-
-    Attributes:
-        number: among the files of the run, from 0.
-        output: what it becomes.
-    """
-
-    number: int
-    file: Stored
-    output: Place
 
 
 @dataclass(frozen=True)
@@ -95,6 +82,13 @@ class Answered(NamedTuple):
     file: int
     rows: int
     told: list[tuple[int, object, str]]
+
+
+class Written(NamedTuple):
+    """A labelled file: what its rows are, and how many cells got an apostrophe, lest they be taken for formulas."""
+
+    figures: Figures
+    guarded_cells: int
 
 
 @dataclass(frozen=True)
@@ -151,7 +145,7 @@ def look(columns: Columns, job: Job) -> Looked:
     """
     notes = _Notes()
     with fetched(job.file) as path:
-        table = open_table(path)
+        table = open_table(path, job.sheet)
         for note in table.notes:
             notes.say(note)
         chosen = select(
@@ -174,7 +168,7 @@ def read(looked: Looked, done: Collection[int]) -> Iterator[Part]:
     """The parts of a file that are not `done`. Raises PetitionError if it was changed since it was looked at."""
     size = part_rows(looked.rows)
     with fetched(looked.job.file) as path:
-        items = looked.chosen.items(open_table(path))
+        items = looked.chosen.items(open_table(path, looked.job.sheet))
         for number in range(looked.parts):
             part = list(islice(items, size))
             if number not in done:
@@ -208,15 +202,19 @@ def _signature(item: Item) -> bytes | None:
     return signature(item.text) if isinstance(item.text, str) and item.problem is None else None
 
 
-def write(parts: Parts, names: Names, looked: Looked) -> Figures:
+def write(parts: Parts, names: Names, looked: Looked) -> Written:
     """Write the labelled file, as `tables` writes it; it appears whole or not at all.
 
     Raises:
         PetitionError: INVALID_FILE if the input was changed, or the output cannot be written.
     """
-    summary, output = Summary(), looked.job.output
+    summary, guarded, output = Summary(), count(), looked.job.output
+
+    def guard() -> None:
+        next(guarded)
+
     with fetched(looked.job.file) as path, reaching(output):
-        table = open_table(path)
+        table = open_table(path, looked.job.sheet)
         added = added_columns(table, looked.chosen)
         values = _values(table, looked, parts, added, summary)
         output.files.create_dir(str(PurePosixPath(output.path).parent), recursive=True)
@@ -224,18 +222,10 @@ def write(parts: Parts, names: Names, looked: Looked) -> Figures:
         with TemporaryDirectory(prefix="write-", dir=parts.directory.local) as directory:
             scratch = Path(directory)
             target = output.local or scratch / f"labelled{output.suffix}"
-            write_table(target, table, added, values, scratch, lambda: sheets(summary, names), HIGHLIGHTS)
+            write_table(target, table, added, values, scratch, lambda: sheets(summary, names), HIGHLIGHTS, guard)
             if output.local is None:
                 put(target, output)
-    return summary.figures()
-
-
-def added_columns(table: Table, chosen: Selection) -> Added:
-    """The columns that a run adds to a table, in order."""
-    added: dict[str, type] = COLUMNS | {REPEAT_OF: int}
-    for column, guess in chosen.guesses.items():
-        added[unicode_name(column, chosen.text, guess, {*table.columns, *added})] = str
-    return added
+    return Written(summary.figures(), next(guarded))
 
 
 def _values(table: Table, looked: Looked, parts: Parts, added: Added, summary: Summary) -> Iterator[Sequence[Any]]:

@@ -4,9 +4,9 @@ import base64
 import hashlib
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
@@ -27,7 +27,8 @@ TINTS = 4
 _CONSOLE = Path(__file__).parent / "console"
 
 
-class Bar(NamedTuple):
+@dataclass(frozen=True)
+class Bar:
     """A row of a table with a bar: `share` is a part of all rows, `width` of the longest bar; None for no bar."""
 
     name: str
@@ -36,14 +37,16 @@ class Bar(NamedTuple):
     width: float | None
 
 
-class Cell(NamedTuple):
+@dataclass(frozen=True)
+class Cell:
     """A cell of the heat table. `tint`: its class; empty for white."""
 
     count: int
     tint: str
 
 
-class Heat(NamedTuple):
+@dataclass(frozen=True)
+class Heat:
     """Categories by urgency."""
 
     levels: list[str]

@@ -28,10 +28,11 @@ from nlp_service import __version__
 from nlp_service.bundle import MANIFEST, load_bundle, resolve, sha256
 from nlp_service.encoder import Runtime
 from nlp_service.errors import ErrorKind, PetitionError
-from nlp_service.filesystems import Place, listed, place, put, reaching
+from nlp_service.filesystems import Place, place, put, reaching
 from nlp_service.label import ERRORS_TOLD, LabelReport
 from nlp_service.label_answers import CHUNK, Classify, Labeller, Load
-from nlp_service.label_node import Answered, Answering, Columns, Job, Looked, Model, look, read, write
+from nlp_service.label_jobs import FILES, Job, check_free, is_file, jobs_of
+from nlp_service.label_node import Answered, Answering, Columns, Looked, Model, Part, look, read, write
 from nlp_service.label_parts import Parts, part_rows
 from nlp_service.label_progress import Progress, Silent
 from nlp_service.label_summary import Figures
@@ -40,10 +41,6 @@ from nlp_service.ray_cluster import LOCAL, connected, each, through
 from nlp_service.repeats import Repeats
 from nlp_service.text import MAX_CHARS
 from nlp_service.triage import load_rules
-
-ENDINGS = (".csv", ".jsonl", ".parquet", ".xlsx")
-FILES = "_files.csv"
-"""In an output directory: its files, and the number of the first row of each. Written last: what has it is whole."""
 
 FILES_TOLD = 10
 
@@ -56,6 +53,7 @@ def label_files(
     rules: Path | None = None,
     runtime: Runtime = Runtime.AUTO,
     columns: Columns | None = None,
+    sheet: str | None = None,
     workers: int = 0,
     address: str = LOCAL,
     max_chars: int = MAX_CHARS,
@@ -69,6 +67,7 @@ def label_files(
         output: a file if it has the ending of a table, and then so must be the input; else a directory, where every
             file gets the name and format that it has below the input.
         columns: None means find them, file by file.
+        sheet: of workbooks; None means all that hold the same table.
         workers: actors; 0 means one a CPU of the cluster.
         address: LOCAL, or what `ray.init` takes: "auto", "host:port".
         classify: stands in for the model; picklable.
@@ -82,15 +81,15 @@ def label_files(
     started = time.monotonic()
     progress, columns = progress or Silent(), columns or Columns()
     target = place(output)
-    jobs = _jobs(place(input), target)
+    jobs = jobs_of(place(input), target, sheet)
     parts = Parts(Place(target.files, target.path.rstrip("/") + ".parts"))
-    _check_free(target, parts)
+    check_free(target, parts.exist())
     load, identity, names = _model(model, rules, runtime, max_chars, classify)
     fingerprint = identity | {
         "format": 1,
         "program": __version__,
         "input": _digest((job.file.name, job.file.size, job.file.modified_ns) for job in jobs),
-        "columns": _digest([columns]),
+        "columns": _digest([columns, sheet]),
         "max_chars": max_chars,
         "chunk": CHUNK,
     }
@@ -103,51 +102,15 @@ def label_files(
             progress.say("Đang tìm dòng trùng.")
             _find_repeats(files, parts)
             progress.say(f"Đang ghi kết quả vào {target}")
-            figures = list(each(partial(write, parts, names), files))
-            if not _is_file(target):
+            _unlist(target)
+            written = list(each(partial(write, parts, names), files))
+            if not is_file(target):
                 _write_list(files, target)
         with reaching(target):
             parts.remove()
-    return _report(figures, resumed, time.monotonic() - started)
-
-
-def _jobs(source: Place, target: Place) -> list[Job]:
-    files = listed(source)
-    if _is_file(target):
-        if [file.place.path for file in files] != [source.path]:
-            raise _invalid(target, f"is a file name, but the input may be many files ({len(files)}); give a directory")
-        return [Job(0, files[0], target)]
-    if f"{target.path}/".startswith(f"{source.path}/"):
-        raise _invalid(target, "is inside the input directory; choose an output outside it")
-    files = [file for file in files if file.place.suffix.lower() in ENDINGS]
-    if not files:
-        raise _invalid(source, f"holds no file that ends in {', '.join(ENDINGS)}; check the path")
-    jobs = [Job(number, file, target / file.name) for number, file in enumerate(files)]
-    if inputs := {file.place.path for file in files} & {job.output.path for job in jobs}:
-        raise _invalid(sorted(inputs)[0], "is an input itself; choose another output directory")
-    return jobs
-
-
-def _is_file(target: Place) -> bool:
-    return target.suffix.lower() in ENDINGS
-
-
-def _check_free(target: Place, parts: Parts) -> None:
-    from pyarrow.fs import FileSelector, FileType
-
-    with reaching(target):
-        found = target.files.get_file_info(target.path).type
-        if _is_file(target):
-            if found == FileType.Directory:
-                raise _invalid(target, "is a directory; give a file name")
-        elif found == FileType.File:
-            raise _invalid(target, f"is a file without an ending; give a directory or one of {', '.join(ENDINGS)}")
-        elif found == FileType.Directory and not parts.exist():
-            names = {info.base_name for info in target.files.get_file_info(FileSelector(target.path))}
-            if names and FILES not in names:
-                raise _invalid(target, "holds something else; choose an empty or a new directory")
-    if target.local and not target.local.parent.is_dir():
-        raise _invalid(target, "cannot be written: the directory above it does not exist; create it first")
+    if guarded := sum(one.guarded_cells for one in written):
+        progress.say(f"{guarded} ô trông như công thức được thêm dấu ' ở đầu để Excel không tính chúng.")
+    return _report([one.figures for one in written], resumed, time.monotonic() - started)
 
 
 def _model(
@@ -202,7 +165,7 @@ def _label(files: Sequence[Looked], parts: Parts, load: Load, actors: int, progr
     return resumed
 
 
-def _read(todo: tuple[Looked, set[int]]) -> Iterator[object]:
+def _read(todo: tuple[Looked, set[int]]) -> Iterator[Part]:
     return read(*todo)
 
 
@@ -239,6 +202,14 @@ def _find_repeats(files: Sequence[Looked], parts: Parts) -> None:
             parts.keep_repeats(file.job.number, found)
 
 
+def _unlist(target: Place) -> None:
+    """An earlier run's list must not stand beside files of two runs."""
+    listed = target / FILES
+    with reaching(listed):
+        if not is_file(target) and listed.files.get_file_info(listed.path).is_file:
+            listed.files.delete_file(listed.path)
+
+
 def _write_list(files: Sequence[Looked], target: Place) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         draft = Path(scratch) / FILES
@@ -269,7 +240,7 @@ def _keeping(files: Sequence[Looked], parts: Parts, progress: Progress) -> Itera
 def _report(figures: Sequence[Figures], resumed: int, seconds: float) -> LabelReport:
     counts: dict[str, Counter[str]] = {}
     for one in figures:
-        for name, found in {**one.counts, "error": one.errors}.items():
+        for name, found in [*one.counts.items(), ("error", one.errors)]:
             counts.setdefault(name, Counter()).update(found)
     return LabelReport(
         rows=sum(one.rows for one in figures),
@@ -285,7 +256,3 @@ def _report(figures: Sequence[Figures], resumed: int, seconds: float) -> LabelRe
 
 def _digest(values: Iterable[object]) -> str:
     return hashlib.sha256("\n".join(map(repr, values)).encode()).hexdigest()
-
-
-def _invalid(where: object, reason: str) -> PetitionError:
-    return PetitionError(ErrorKind.INVALID_FILE, f"{where} {reason}", file=str(where))

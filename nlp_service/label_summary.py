@@ -70,7 +70,7 @@ class Figures:
         category_by_urgency: category -> urgency -> rows.
         commune_by_category: commune -> category -> rows.
         commune_names: of today, by code.
-        errors: kind -> rows, and the numbers of the first ones.
+        errors: kind -> rows; `error_rows`: the numbers of the first ones.
     """
 
     rows: int
@@ -87,7 +87,7 @@ class Figures:
     commune_by_category: dict[str, Counts]
     commune_names: dict[str, str]
     probabilities: dict[str, Histogram]
-    errors: dict[str, Counts]
+    errors: Counts
     error_rows: dict[str, tuple[int, ...]]
 
 
@@ -196,10 +196,17 @@ class Summary:
         rank = (emergency, need, -number)
         if len(self._reviews) == REVIEWS_KEPT and rank < self._reviews[0][0]:
             return
-        fields = ("category", "category_probability", "urgency", "urgency_probability")
-        entry = (rank, Review(number, _short(id), *(values[name] for name in fields), why))
+        review = Review(
+            number,
+            _short(id),
+            values["category"],
+            values["category_probability"],
+            values["urgency"],
+            values["urgency_probability"],
+            why,
+        )
         push = heapq.heappush if len(self._reviews) < REVIEWS_KEPT else heapq.heappushpop
-        push(self._reviews, entry)
+        push(self._reviews, (rank, review))
 
 
 def _short(id: object) -> object:

@@ -17,7 +17,7 @@ REASONS = {
 }
 """Why a person must look."""
 
-ERRORS = {
+ERRORS: dict[str, tuple[str, str]] = {
     ErrorKind.EMPTY_TEXT: ("Ô nội dung trống", "Nhập nội dung đơn vào ô, hoặc bỏ dòng này."),
     ErrorKind.TEXT_TOO_LONG: (
         "Nội dung quá dài",
@@ -65,4 +65,4 @@ class Names:
 
 def error(kind: str) -> tuple[str, str]:
     """What an error of this kind is, and what to do."""
-    return ERRORS.get(kind, OTHER_ERROR)  # type: ignore[call-overload]
+    return ERRORS.get(kind, OTHER_ERROR)

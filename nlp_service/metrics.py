@@ -35,9 +35,23 @@ class Metrics:
         )
         self.queue_depth = Gauge("petitions_queue_depth", "Petitions waiting", registry=self.registry)
         self.model = Info("petitions_model", "Model that answers", registry=self.registry)
+        self.model_switches = Counter(
+            "petitions_model_switches_total", "Times another model took over", registry=self.registry
+        )
+        self.model_refused = Gauge(
+            "petitions_model_refused", "1 while the model that the pointer names is not served", registry=self.registry
+        )
+        self.shadow = Counter(
+            "petitions_shadow_total", "Petitions offered to the shadow candidate", ["outcome"], registry=self.registry
+        )
+        self.shadow_running = Gauge(
+            "petitions_shadow_running", "1 while a candidate reads beside the model", registry=self.registry
+        )
         self.alerts = Counter(
             "petitions_alerts_total", "Attempts to deliver an emergency alert", ["outcome"], registry=self.registry
         )
         self.alerts_undelivered = Gauge(
             "petitions_alerts_undelivered", "Emergency alerts not delivered yet, or given up", registry=self.registry
         )
+        self.jobs = Gauge("petitions_jobs", "Labelling jobs in the store", ["state"], registry=self.registry)
+        self.job_rows = Counter("petitions_job_rows_total", "Rows labelled by jobs", registry=self.registry)

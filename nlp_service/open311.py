@@ -297,7 +297,7 @@ def _request(item: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _taxonomy(request: Request) -> Taxonomy:
-    taxonomy: Taxonomy = request.app.state.classifier.bundle.taxonomy
+    taxonomy: Taxonomy = request.app.state.office.rules.taxonomy
     return taxonomy
 
 

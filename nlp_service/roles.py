@@ -33,6 +33,7 @@ class Right(StrEnum):
     READ_RAW = "read_raw"
     HANDLE = "handle"
     AUDIT = "audit"
+    OPERATE = "operate"
 
 
 RIGHTS: dict[Role, frozenset[Right]] = {

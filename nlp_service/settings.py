@@ -15,6 +15,9 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="PETITIONS_", env_file=".env", extra="ignore", frozen=True)
 
     model: Path = Field(default=Path("models/current"), description="Model directory, or a pointer file to one")
+    shadow: Path | None = Field(
+        default=None, description="Model directory of a candidate that reads live traffic beside the model that answers"
+    )
     runtime: Runtime = Field(default=Runtime.AUTO, description="auto, onnxruntime or openvino")
     threads: int = Field(default=0, ge=0, description="CPU threads for the model; 0 = all cores")
     host: str = Field(default="127.0.0.1", description="Address to listen on")
@@ -39,3 +42,6 @@ class Settings(BaseSettings):
         default=None,
         description="Directory that keeps the index of similar petitions between starts; none: built anew at each",
     )
+    jobs: Path = Field(default=Path("jobs"), description="Directory with the files of labelling jobs")
+    max_job_bytes: int = Field(default=500_000_000, ge=1_000, description="Largest file of a labelling job")
+    job_days: int = Field(default=7, ge=1, le=3_650, description="Days until an ended job is removed with its files")

@@ -74,7 +74,10 @@ class SimilarIndex:
         return len(self._index) if self._index is not None else 0
 
     def start(self, every_s: float = EVERY_S) -> None:
-        """Build and follow the store in a thread, until `close`."""
+        """Build and follow the store in a thread, until `close`; then it may be started again."""
+        if self._closing.is_set():
+            self._closing.clear()
+            self._saved = 0  # meanwhile another model's index may have taken the place of the file
         self._thread = threading.Thread(target=self._follow, args=(every_s,), name="similar", daemon=True)
         self._thread.start()
 

@@ -17,6 +17,7 @@ from sqlalchemy import (
     Boolean,
     Column,
     Connection,
+    Date,
     DateTime,
     Dialect,
     Engine,
@@ -201,7 +202,8 @@ embeddings = Table(
     "embeddings",
     metadata,
     _petition_id(primary_key=True),
-    Column("model_version", String(100), nullable=False, index=True),
+    # Part of the key: whoever goes back to the model before finds its vectors where they were.
+    Column("model_version", String(100), primary_key=True, index=True),
     Column("vector", LargeBinary, nullable=False),  # little-endian float16, of unit length
 )
 
@@ -369,6 +371,58 @@ deletions = Table(
     Column("reason", String(200), nullable=False),
     Column("received_at", UtcDateTime, nullable=False),
     Column("text_sha256", String(64), nullable=False),
+)
+
+
+shadow_pairs = Table(  # what two models said of the same live petitions; shadow.py
+    "shadow_pairs",
+    metadata,
+    Column("day", Date, primary_key=True),
+    Column("current", String(100), primary_key=True),
+    Column("candidate", String(100), primary_key=True),
+    Column("head", String(20), primary_key=True),
+    Column("current_label", String(50), primary_key=True),
+    Column("candidate_label", String(50), primary_key=True),
+    Column("n", Integer, nullable=False),
+)
+
+shadow_days = Table(
+    "shadow_days",
+    metadata,
+    Column("day", Date, primary_key=True),
+    Column("current", String(100), primary_key=True),
+    Column("candidate", String(100), primary_key=True),
+    Column("compared", Integer, nullable=False),
+    Column("dropped", Integer, nullable=False),
+    Column("current_petitions", Integer, nullable=False),
+    Column("current_seconds", Float, nullable=False),
+    Column("candidate_seconds", Float, nullable=False),
+)
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", String(32), primary_key=True),  # random: nobody counts up to another one's
+    Column("owner", String(100), nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("file_name", String(255), nullable=False),  # as its owner calls it; no path is ever made of it
+    Column("input_ending", String(10), nullable=False),
+    Column("output_ending", String(10), nullable=False),
+    Column("input_bytes", BigInteger, nullable=False),
+    Column("options", JSON, nullable=False),
+    Column("state", String(20), nullable=False),  # queued, running, done, failed, cancelled
+    Column("cancelling", Boolean, nullable=False, default=False),  # seen by whoever runs it
+    Column("rows_done", Integer, nullable=False, default=0),
+    Column("rows_total", Integer),
+    Column("rows_per_second", Float),
+    Column("attempts", Integer, nullable=False, default=0),  # runs since it last got further
+    Column("runner", String(32)),  # who runs it, for as long as it renews its lease
+    Column("lease_until", UtcDateTime),
+    Column("started_at", UtcDateTime),
+    Column("finished_at", UtcDateTime),
+    Column("error", JSON),  # kind, message
+    Index("ix_jobs_owner", "owner", "created_at"),
+    Index("ix_jobs_state", "state", "created_at"),
 )
 
 

@@ -3,17 +3,17 @@
 import json
 import logging
 import sys
-import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from pydantic import TypeAdapter, ValidationError
+
+from training.cli_data import commands as data_commands
+from training.cli_models import commands as model_commands
+from training.toml_config import read_config
 
 if TYPE_CHECKING:
     from nlp_service.bundle import Manifest
-
-Config = TypeVar("Config")
 
 app = typer.Typer(
     name="petitions-train",
@@ -22,6 +22,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(data_commands)
+app.add_typer(model_commands)
 
 TAXONOMY = Path("datasets/taxonomy.yaml")
 PETITIONS = Path("datasets/petitions")
@@ -56,18 +58,6 @@ def main() -> None:
         sys.exit(2)
 
 
-def _read(config: Path, kind: type[Config], **changes: Any) -> Config:
-    """The config in a TOML file. Raises ValueError naming the file, the key and what does not fit."""
-    try:
-        with config.open("rb") as stream:
-            return TypeAdapter(kind).validate_python({**tomllib.load(stream), **changes})
-    except tomllib.TOMLDecodeError as error:
-        raise ValueError(f"{config}: {error}") from error
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise ValueError(f"{config}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
-
-
 @app.command()
 def encoder(
     config: Annotated[Path, typer.Argument(help="TOML of an EncoderConfig")],
@@ -79,7 +69,7 @@ def encoder(
     """Distil a compact encoder in PhoBERT's format from text files; goes on where it was stopped."""
     from training.distil import EncoderConfig, distil
 
-    report = distil(_read(config, EncoderConfig), work, output)
+    report = distil(read_config(config, EncoderConfig), work, output)
     typer.echo(json.dumps(report["history"][-1]))
 
 
@@ -91,7 +81,7 @@ def diacritics(
     """Learn to restore the marks of Vietnamese typed without them, from text files and petitions."""
     from training.diacritics import DiacriticsConfig, make_restorer
 
-    typer.echo(json.dumps(make_restorer(_read(config, DiacriticsConfig), output)))
+    typer.echo(json.dumps(make_restorer(read_config(config, DiacriticsConfig), output)))
 
 
 @app.command()
@@ -149,7 +139,7 @@ def fit(
     from training.fit import fit as fit_run
 
     changes = {"encoder": encoder_source} if encoder_source else {}
-    fit_config = _read(config, FitConfig, **changes)
+    fit_config = read_config(config, FitConfig, **changes)
     typer.echo(json.dumps(fit_run(fit_config, run)["history"][-1]))
 
 

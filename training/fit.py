@@ -31,11 +31,12 @@ from nlp_service.tokens import CODES_FILE, VOCABULARY_FILE
 from training import checkpoint
 from training.augment import Copies, vary
 from training.batches import batches, linear
-from training.data import Petition, digest, read_petitions
+from training.data import Petition, digest
 from training.linear import fit_linear
 from training.model import PetitionModel, load_encoder, parameter_groups, resolve_encoder
 from training.pooling import pad
 from training.precision import autocast
+from training.sets import read_sets
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +48,7 @@ class FitConfig:
     """One run; the TOML file has the same names. Probabilities of the changed copies are a copy and an epoch.
 
     Attributes:
+        data: directory with train.jsonl, dev.jsonl and test.jsonl, or several: see `training.sets`.
         diacritics: file of the restorer of marks that the model will be served with.
         lexicon: file of the emergency lexicon that goes with the model.
         linear: also train the linear model that stands beside the network.
@@ -55,7 +57,7 @@ class FitConfig:
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
     encoder: str
-    data: str
+    data: str | list[str]
     taxonomy: str
     seed: int = 13
     epochs: int = 8
@@ -101,7 +103,8 @@ def fit(config: FitConfig, run: Path) -> dict[str, Any]:
     """Train and leave weights, vocabulary, config, environment and history in `run`; goes on from its checkpoint."""
     run.mkdir(parents=True, exist_ok=True)
     taxonomy = load_taxonomy(Path(config.taxonomy))
-    parts = {name: read_petitions(Path(config.data) / f"{name}.jsonl", taxonomy) for name in ("train", "dev")}
+    sides = read_sets(config.data, taxonomy)
+    parts = {name: sides[name] for name in ("train", "dev")}
     asked = asdict(config) | {"petitions": {name: digest(rows) for name, rows in parts.items()}}
     settled = run / "config.json"
     if settled.exists() and json.loads(settled.read_text()) != asked:

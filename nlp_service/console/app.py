@@ -14,6 +14,7 @@ from nlp_service.console import (
     bulk_pages,
     desk_pages,
     inbox_pages,
+    job_pages,
     model_pages,
     search_pages,
     try_pages,
@@ -51,7 +52,16 @@ def add_console(app: FastAPI) -> Pages:
         principal = visitor.principal
         return RedirectResponse("/console/queue" if principal.may(Right.HANDLE) else "/console/search", 303)
 
-    for module in (desk_pages, search_pages, inbox_pages, bulk_pages, model_pages, audit_pages, try_pages):
+    for module in (
+        desk_pages,
+        search_pages,
+        inbox_pages,
+        bulk_pages,
+        job_pages,
+        model_pages,
+        audit_pages,
+        try_pages,
+    ):
         module.add_pages(app, pages)
     return pages
 

@@ -48,6 +48,8 @@ ACTIONS = {
     "user.password": "Đặt lại mật khẩu",
     "key.create": "Tạo khóa API",
     "key.revoke": "Thu hồi khóa API",
+    "model.promote": "Đưa mô hình vào dùng",
+    "model.rollback": "Quay lại mô hình trước",
 }
 
 FIELDS = {
@@ -76,10 +78,13 @@ FIELDS = {
     "bodies": "Đơn vị",
     "communes": "Xã, phường",
     "address": "Từ địa chỉ",
+    "from": "Trước đó",
+    "forced": "Bỏ qua kiểm định",
+    "overridden": "Điều đã bỏ qua",
     "payload": "Dữ liệu",
 }
 
-SUBJECTS = {"user": "Người dùng", "key": "Khóa API", "petitions": "Nhiều đơn"}
+SUBJECTS = {"user": "Người dùng", "key": "Khóa API", "model": "Mô hình", "petitions": "Nhiều đơn"}
 ACTORS = {"cli": "cli (dòng lệnh trên máy chủ)", "local": "local (tại máy chủ)", "unknown": "unknown (chưa đăng nhập)"}
 
 _TIME = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}")

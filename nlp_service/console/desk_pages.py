@@ -15,6 +15,7 @@ from nlp_service.console.pages import Pages, office
 from nlp_service.desk import DECIDABLE, Outcome, Verdict
 from nlp_service.errors import ErrorKind, PetitionError
 from nlp_service.explain import explain
+from nlp_service.pipeline import Classification
 from nlp_service.roles import Right
 from nlp_service.sessions import Session
 from nlp_service.similar import NAMES
@@ -243,14 +244,15 @@ def add_pages(app: FastAPI, pages: Pages) -> None:
         parts = parts_of(sentences(text), form)
         if len(parts) < 2:
             return pages.notice(request, "Hãy chia nội dung thành ít nhất hai phần, mỗi phần một vụ việc.", 422)
-        read = await request.app.state.classify(parts)
+        read = await at.classify(parts)
         failed = next((answer for answer in read if isinstance(answer, PetitionError)), None)
         if failed is not None:
             raise failed
+        done = [answer for answer in read if isinstance(answer, Classification)]
         return await run_in_threadpool(
             _act, request, visitor, petition_id, form,
-            lambda at, version, request_id: at.desk.split(
-                visitor.principal, petition_id, parts, read, version, at.intake, request_id
+            lambda _, version, request_id: at.desk.split(
+                visitor.principal, petition_id, parts, done, version, at.intake, request_id
             ),
         )  # fmt: skip
 

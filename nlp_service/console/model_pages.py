@@ -8,15 +8,18 @@ from fastapi.responses import Response
 
 from nlp_service import live
 from nlp_service.agreement import agreement, readings
-from nlp_service.console import figures
+from nlp_service.console import figures, words
 from nlp_service.console.access import Reader
 from nlp_service.console.pages import Pages, office
+from nlp_service.serving import Serving
+from nlp_service.shadow_counts import comparisons
 from nlp_service.store import snapshot
 
 PERIODS = (30, 90)
 """Days of the desk's work that are looked back on."""
 
 HEAD_NAMES = {"category": "Lĩnh vực", "urgency": "Mức khẩn", "petition_type": "Loại đơn"}
+SHADOW_HEADS = {**HEAD_NAMES, "zone": "Vùng"}
 
 
 def add_pages(app: FastAPI, pages: Pages) -> None:
@@ -47,16 +50,22 @@ def add_pages(app: FastAPI, pages: Pages) -> None:
             bins=figures.found(scores, ("category", "reliability")) or [],
             confusion=figures.confusion(scores.get("category"), names),
             classes=figures.classes(scores, names),
+            label_names={**words.ZONES, **names},
+            shadow_heads=SHADOW_HEADS,
             **_live(request, manifest.version),
         )
 
 
 def _live(request: Request, version: str) -> dict[str, Any]:
     now = datetime.now(UTC)
+    serving: Serving = request.app.state.serving
     with snapshot(request.app.state.engine) as connection:
         pairs = readings(connection)
         return {
             "since": live.answering_since(connection, version),
             "desks": [(days, live.desk(connection, version, now - timedelta(days=days))) for days in PERIODS],
             "agreements": {head: agreement(pairs[head]) for head in HEAD_NAMES},
+            "shadows": comparisons(connection, (now - timedelta(days=PERIODS[0])).date()),
+            "shadow_days": PERIODS[0],
+            "refused": serving.problem,
         }

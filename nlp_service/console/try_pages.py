@@ -55,10 +55,11 @@ def add_pages(app: FastAPI, pages: Pages) -> None:
         """The answer: alone for htmx, otherwise below the text on the whole page."""
         status = 200
         try:
-            answer = (await request.app.state.classify([text]))[0]
+            at = office(request)
+            answer = (await at.classify([text]))[0]
             if isinstance(answer, PetitionError):
                 raise answer
-            found: dict[str, Any] = {"tried": await run_in_threadpool(judged, office(request), text, answer)}
+            found: dict[str, Any] = {"tried": await run_in_threadpool(judged, at, text, answer)}
         except PetitionError as error:
             found, status = {"refused": refusal(error)}, error.http_status
         template = "_tried.html" if "hx-request" in request.headers else "try.html"

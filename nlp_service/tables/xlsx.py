@@ -11,20 +11,18 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from nlp_service.tables.sheets import Block, Highlights, Sheet, Sheets
+from nlp_service.tables.sheets import Highlights, Sheets
 from nlp_service.tables.table import Added, Table, Values, as_text, extra, invalid
 from nlp_service.tables.xlsx_cells import CELL_UNITS, LONG, TOP, Formats, column_width, constant, write_cell
+from nlp_service.tables.xlsx_sheets import write_sheet
 
 ROWS, COLUMNS = 1_048_576, 16_384
 """Excel's limits of a sheet."""
 
-A4 = 9
-"""As Excel counts sizes of paper."""
-
 SAMPLE_ROWS = 200
 """Rows that are held back to see how wide the columns must be."""
 
-LONG_ROW, HEADER_ROW = 48, 24
+LONG_ROW, HEADER_ROW = 45, 24
 """Heights in points: three lines of a long text; a header with room for the filter's arrow."""
 
 
@@ -63,7 +61,7 @@ def write_file(
         data = workbook.add_worksheet()
         _write_data(data, table, added, values, highlights or {}, formats)
         for sheet in sheets() if sheets else ():
-            _write_sheet(workbook.add_worksheet(sheet.name), sheet, data.get_name(), formats)
+            write_sheet(workbook.add_worksheet(sheet.name), sheet, data.get_name(), formats)
         workbook.close()
     except BaseException as error:
         with suppress(Exception):  # closes its temporary files
@@ -87,62 +85,23 @@ def _write_data(
         body = formats.wrapped if width == LONG else formats.share if added.get(name) is float else None
         sheet.set_column(position, position, width, body)
         write_cell(sheet, 0, position, name, formats, formats.our_header if name in added else formats.input_header)
+    tones = {columns.index(name): of for name, of in highlights.items() if name in added}
+    truths = {at: {value: formats.truths[tone] for value, tone in of.items()} for at, of in tones.items()}
     last = 0
     for last, cells in enumerate(chain(sample, rows), 1):
         for position, name in enumerate(columns):
-            write_cell(sheet, last, position, cells.get(name), formats)
+            value = cells.get(name)
+            look = truths.get(position, {}).get(value, formats.truth) if isinstance(value, bool) else None
+            write_cell(sheet, last, position, value, formats, look)
     if not columns:
         return
     sheet.freeze_panes(1, 0)
     sheet.autofilter(0, 0, last, len(columns) - 1)
-    for name, tones in highlights.items():
-        if name in added and last:
-            position = columns.index(name)
-            for value, tone in tones.items():
-                rule = {"type": "cell", "criteria": "==", "value": constant(value), "format": formats.tones[tone]}
+    for position, of in tones.items():
+        for text, tone in of.items():
+            if isinstance(text, str) and last:
+                rule = {"type": "cell", "criteria": "==", "value": constant(text), "format": formats.tones[tone]}
                 sheet.conditional_format(1, position, last, position, rule)
-
-
-def _write_sheet(target: Any, sheet: Sheet, data: str, formats: Formats) -> None:
-    target.set_landscape()
-    target.set_paper(A4)
-    target.fit_to_pages(1, 0)
-    at = 0
-    widest: dict[int, int] = {}
-    for note in sheet.notes:
-        write_cell(target, at, 0, note, formats, formats.note)
-        at += 1
-    for block in sheet.blocks:
-        at += bool(at)
-        if block.title:
-            write_cell(target, at, 0, block.title, formats, formats.title)
-            at += 1
-        head = at
-        at = _write_block(target, block, at, data, formats)
-        for position in range(len(block.columns)):
-            width = column_width("", [row[position] for row in block.rows])
-            widest[position] = max(widest.get(position, 12), width)
-        if len(sheet.blocks) == 1 and not block.title:
-            target.freeze_panes(head + 1, 0)
-            target.autofilter(head, 0, at - 1, len(block.columns) - 1)
-    if len(sheet.blocks) > 1:
-        target.freeze_panes(0, 1)
-    for position, width in widest.items():
-        target.set_column(position, position, width, formats.wrapped if width == LONG else None)
-
-
-def _write_block(target: Any, block: Block, at: int, data: str, formats: Formats) -> int:
-    """The row after it."""
-    for position, name in enumerate(block.columns):
-        write_cell(target, at, position, name, formats, formats.our_header)
-    for at, row in enumerate(block.rows, at + 1):  # noqa: B020
-        for position, value in enumerate(row):
-            if position == block.links:
-                target.write_url(at, position, f"internal:'{data}'!A{value + 1}", formats.link)
-                target.write_number(at, position, value, formats.link)
-            else:
-                write_cell(target, at, position, value, formats, formats.share if position in block.shares else None)
-    return at + 1
 
 
 def _utf16_units(text: str) -> int:

@@ -30,6 +30,8 @@ _TONES = {
 TOP = {"valign": "top"}
 """Where every cell's text stands; the workbook's default, which costs nothing a cell."""
 
+_TRUTH = {"align": "center"}
+
 
 class Formats:
     """The formats of one workbook."""
@@ -39,13 +41,16 @@ class Formats:
         self.dates = {kind: workbook.add_format({"num_format": pattern}) for kind, pattern in _DATES.items()}
         self.plain = workbook.add_format()
         self.wrapped = workbook.add_format({"text_wrap": True})
-        self.share = workbook.add_format({"num_format": "0%"})
+        self.share = workbook.add_format({"num_format": "0%", "align": "center"})
         self.input_header = workbook.add_format({"bg_color": "#E4E7E4", **head})
         self.our_header = workbook.add_format({"bg_color": "#0B5A4A", "font_color": "#FFFFFF", **head})
         self.title = workbook.add_format({"bold": True, "font_size": 13, "font_color": "#0B5A4A"})
         self.note = workbook.add_format({"font_color": "#55605A"})
-        self.link = workbook.add_format({"font_color": "#0B5A4A", "underline": 1})
+        self.link = workbook.add_format({"font_color": "#0B5A4A", "underline": 1, "align": "center"})
         self.tones = {tone: workbook.add_format(look) for tone, look in _TONES.items()}
+        # LibreOffice 7.4 shows a truth of the default format as 0 or 1, and crashes as it draws one under a conditional format.
+        self.truth = workbook.add_format(_TRUTH)
+        self.truths = {tone: workbook.add_format({**look, **_TRUTH}) for tone, look in _TONES.items()}
 
 
 def column_width(name: str, sample: Sequence[object]) -> int:
@@ -68,9 +73,9 @@ def _shown_length(value: object) -> int:
     return len(str(value))
 
 
-def constant(value: str | bool) -> str:
+def constant(text: str) -> str:
     """As a conditional format's rule writes it."""
-    return str(value).upper() if isinstance(value, bool) else '"{}"'.format(value.replace('"', '""'))
+    return '"{}"'.format(text.replace('"', '""'))
 
 
 def write_cell(sheet: Any, row: int, column: int, value: object, formats: Formats, look: Any = None) -> None:

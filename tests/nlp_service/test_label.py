@@ -23,8 +23,9 @@ from nlp_service.cli import app
 from nlp_service.decision import Decision, Scored
 from nlp_service.encoder import Runtime
 from nlp_service.errors import ErrorKind, PetitionError
-from nlp_service.label import REPEAT_OF, LabelReport, label_file
+from nlp_service.label import LabelReport, label_file
 from nlp_service.label_answers import CHUNK, COLUMNS, Classify, Item, Labeller, answered
+from nlp_service.label_columns import REPEAT_OF
 from nlp_service.label_progress import TerminalProgress
 from nlp_service.legacy import Encoding, from_unicode
 from nlp_service.pipeline import Classification

@@ -1,6 +1,7 @@
 """With the shipped model, since what moved an answer is part of the page."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -89,7 +90,8 @@ def test_a_full_queue_is_said_in_vietnamese(client: TestClient) -> None:
     async def busy(texts: object) -> object:
         raise PetitionError(ErrorKind.QUEUE_FULL, "512 petitions are waiting")
 
-    client.app.state.classify = busy  # type: ignore[attr-defined]
+    state = client.app.state  # type: ignore[attr-defined]
+    state.office = replace(state.office, classify=busy)
     found = tried(client, POTHOLE, status=429)
     assert "Hệ thống đang bận" in found and "waiting" not in found
 
