@@ -69,7 +69,7 @@ def connected(address: str, workers: int = 0) -> Iterator[int]:
         try:
             _knock(address)
             ray.init(**options)
-        except (OSError, ValueError, RuntimeError) as error:
+        except (OSError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
             message = f"there is no Ray cluster at '{address}' ({type(error).__name__})"
             advice = "start one by `ray start --head`, or give --address local"
             raise PetitionError(ErrorKind.INVALID_REQUEST, f"{message}; {advice}", address=address) from error
