@@ -15,6 +15,7 @@ from nlp_service.store import open_store, upgrade
 def own_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test writes where a user's petitions would be."""
     monkeypatch.setenv("PETITIONS_STORE", f"sqlite:///{tmp_path / 'petitions.db'}")
+    monkeypatch.setenv("PETITIONS_JOBS", str(tmp_path / "jobs"))
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -1,6 +1,8 @@
 """`petitions-train`'s commands on labelled data: pull, import, suspects, select, remap. Parse, call, print."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,6 +12,8 @@ import typer
 from nlp_service.workdays import VIETNAM
 
 if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
     from training.releases import Period, Release
 
 commands = typer.Typer()
@@ -31,6 +35,19 @@ TestShare = Annotated[float, typer.Option(min=0, max=0.5, help="Of the time, the
 TestLeast = Annotated[int, typer.Option(min=0, help="Petitions in the first test set, if half of all are as many")]
 
 
+@contextmanager
+def opened(store: str) -> "Iterator[Engine]":
+    """A store, closed afterwards."""
+    from nlp_service.store import open_store, upgrade
+
+    engine = open_store(store)
+    try:
+        upgrade(engine)
+        yield engine
+    finally:
+        engine.dispose()
+
+
 @commands.command()
 def pull(
     store: Annotated[str, typer.Option(help="sqlite:///petitions.db or postgresql://user@host/name")],
@@ -46,16 +63,14 @@ def pull(
 ) -> None:
     """Take decided petitions from the store, masked, as a new release; nothing is written where nothing is new."""
     from nlp_service import audit
-    from nlp_service.store import open_store, snapshot, upgrade, writing
+    from nlp_service.store import snapshot, writing
     from nlp_service.taxonomy import load_taxonomy
     from training.pull import collect, reviewers_key
     from training.releases import publish
     from training.sets import sides_of
 
     known = load_taxonomy(taxonomy)
-    engine = open_store(store)
-    upgrade(engine)
-    with snapshot(engine) as connection:
+    with opened(store) as engine, snapshot(engine) as connection:
         pulled = collect(
             connection,
             reviewers_key(output),
@@ -173,7 +188,6 @@ def select(
     ] = False,
 ) -> None:
     """Say which petitions are worth labelling next: those the model doubts, unlike one another. Ids only."""
-    from nlp_service.store import open_store, upgrade
     from training.selection import candidates_of_store, candidates_of_table, choose, put_in_queue
 
     if (store is None) == (data is None) or (queue and store is None):
@@ -183,15 +197,15 @@ def select(
         from nlp_service.tables import open_table
 
         pool = candidates_of_table(open_table(data), column, PetitionClassifier.load(model))
+        chosen = choose(pool.candidates, count)
     else:
         from nlp_service.bundle import load_bundle
 
-        engine = open_store(str(store))
-        upgrade(engine)
-        pool = candidates_of_store(engine, load_bundle(model).manifest.version)
-    chosen = choose(pool.candidates, count)
-    if queue:
-        put_in_queue(engine, chosen, datetime.now(VIETNAM))
+        with opened(str(store)) as engine:
+            pool = candidates_of_store(engine, load_bundle(model).manifest.version)
+            chosen = choose(pool.candidates, count)
+            if queue:
+                put_in_queue(engine, chosen, datetime.now(VIETNAM))
     typer.echo(
         f"{len(chosen)} of {len(pool.candidates)}; {pool.unread} are not read by this model and not among them",
         err=True,

@@ -135,7 +135,7 @@ def replace_heads(network: onnx.ModelProto, pooled: str, heads: Mapping[str, Lin
     kept = [node for node in graph.node if not made & set(node.output)]
     place -= sum(bool(made & set(node.output)) for node in list(graph.node)[:place])
     nodes = [*kept[:place], *gemms, *kept[place:]]
-    del graph.node[:], graph.value_info[:]
+    del graph.node[:]
     graph.node.extend(nodes)
     prune(network)
     onnx.checker.check_model(network)
@@ -148,7 +148,7 @@ def expose(network: onnx.ModelProto, pooled: str) -> None:
     nodes = [node for node in graph.node if "embedding" not in node.output or pooled == "embedding"]
     if pooled != "embedding":
         nodes.insert(place, helper.make_node("Identity", [pooled], ["embedding"]))
-    del graph.node[:], graph.value_info[:]
+    del graph.node[:]
     graph.node.extend(nodes)
     prune(network)
 
@@ -163,9 +163,12 @@ def prune(network: onnx.ModelProto) -> None:
             needed |= set(node.input)
             kept.append(node)
     weights = [tensor for tensor in graph.initializer if tensor.name in needed]
-    del graph.node[:], graph.initializer[:]
+    # The shapes of what stays: without them the runtime fuses other nodes, and rounds otherwise.
+    shapes = [value for value in graph.value_info if value.name in needed]
+    del graph.node[:], graph.initializer[:], graph.value_info[:]
     graph.node.extend(reversed(kept))
     graph.initializer.extend(weights)
+    graph.value_info.extend(shapes)
 
 
 def _maker(network: onnx.ModelProto, name: str) -> int:

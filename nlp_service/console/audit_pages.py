@@ -25,6 +25,9 @@ MAX_SEQ = 2**63 - 1
 FILTERS = ("actor", "action", "petition", "first", "last")
 
 ACTIONS = {
+    "job.submit": "Gửi tệp gán nhãn",
+    "job.download": "Tải kết quả gán nhãn",
+    "job.cancel": "Hủy gán nhãn tệp",
     "petition.received": "Nhận đơn",
     "petition.read": "Đọc nguyên văn",
     "petitions.search": "Tìm trong nội dung đơn",
@@ -54,6 +57,8 @@ ACTIONS = {
 
 FIELDS = {
     **words.FIELDS,
+    "bytes": "Số byte",
+    "report": "Báo cáo",
     "operation": "Thao tác số",
     "zone": "Vùng",
     "lead": "Đơn vị chủ trì",
@@ -84,7 +89,13 @@ FIELDS = {
     "payload": "Dữ liệu",
 }
 
-SUBJECTS = {"user": "Người dùng", "key": "Khóa API", "model": "Mô hình", "petitions": "Nhiều đơn"}
+SUBJECTS = {
+    "job": "Tệp gán nhãn",
+    "user": "Người dùng",
+    "key": "Khóa API",
+    "model": "Mô hình",
+    "petitions": "Nhiều đơn",
+}
 ACTORS = {"cli": "cli (dòng lệnh trên máy chủ)", "local": "local (tại máy chủ)", "unknown": "unknown (chưa đăng nhập)"}
 
 _TIME = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}")
