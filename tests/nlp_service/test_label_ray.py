@@ -62,14 +62,22 @@ def cluster() -> Iterator[Cluster]:
     """Three CPUs; yields the directory with everything that Ray writes."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as directory:
-        ray.init(
-            address="local",
-            num_cpus=3,
-            include_dashboard=False,
-            log_to_driver=False,
-            object_store_memory=100 << 20,
-            _temp_dir=directory,
-        )
+        for patience in (2, 1, 0):
+            try:
+                ray.init(
+                    address="local",
+                    num_cpus=3,
+                    include_dashboard=False,
+                    log_to_driver=False,
+                    object_store_memory=100 << 20,
+                    _temp_dir=directory,
+                    _node_ip_address="127.0.0.1",
+                )
+                break
+            except Exception:  # a busy machine may be too slow for Ray's 30 seconds
+                ray.shutdown()
+                if not patience:
+                    raise
         yield Path(directory)
         ray.shutdown()
 
