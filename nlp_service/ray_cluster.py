@@ -63,7 +63,6 @@ def connected(address: str, workers: int = 0) -> Iterator[int]:
             "object_store_memory": OBJECT_STORE_BYTES,
             "include_dashboard": False,
             "_temp_dir": scratch,
-            "_node_ip_address": "127.0.0.1",  # nobody else can reach it
         }
     try:
         try:

@@ -31,11 +31,12 @@ from nlp_service.taxonomy import load_taxonomy
 from nlp_service.text import check
 from nlp_service.tokens import CODES_FILE, VOCABULARY_FILE
 from training.calibration import AUTO_PRECISION
-from training.data import Petition, read_petitions
+from training.data import Petition
 from training.fit import load_run
 from training.model import PetitionModel
 from training.reads import read_all, stack
 from training.recalibrate import calibrated_manifest, new_version, open_draft, write_manifest
+from training.sets import read_sets
 from training.similarity import for_similarity
 
 log = logging.getLogger(__name__)
@@ -87,7 +88,7 @@ def _training_windows(summary: dict[str, Any], directory: Path) -> list[list[lis
         config["window_overlap"],
         diacritics=(directory / DIACRITICS_FILE).exists(),
     )
-    petitions = read_petitions(Path(config["data"]) / "train.jsonl", load_taxonomy(directory / "taxonomy.yaml"))
+    petitions = read_sets(config["data"], load_taxonomy(directory / "taxonomy.yaml"))["train"]
     return [reader.windows(reader.wording(check(petition.text))) for petition in petitions]
 
 
@@ -180,7 +181,7 @@ def _calibrated_manifest(
         scores={},
     )
     classifier = open_draft(directory, draft)
-    dev = read_petitions(Path(config["data"]) / "dev.jsonl", taxonomy)
+    dev = read_sets(config["data"], taxonomy)["dev"]
     reads = read_all(classifier, [petition.text for petition in dev])
     _compare(model, classifier, dev, stack([read.logits for read in reads]), directory)
     return calibrated_manifest(classifier, reads, dev, auto_precision)

@@ -71,7 +71,6 @@ def cluster() -> Iterator[Cluster]:
                     log_to_driver=False,
                     object_store_memory=100 << 20,
                     _temp_dir=directory,
-                    _node_ip_address="127.0.0.1",
                 )
                 break
             except Exception:  # a busy machine may be too slow for Ray's 30 seconds
