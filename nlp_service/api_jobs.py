@@ -11,6 +11,7 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import FileResponse, Response
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from nlp_service import tables
 from nlp_service.api_access import Classifier
 from nlp_service.api_errors import ERRORS, problems
 from nlp_service.api_petitions import MAX_PAGE, Short
@@ -26,14 +27,8 @@ from nlp_service.uploads import Form, declared_bytes, receive
 UPLOADS = frozenset({"/v1/jobs", "/console/jobs"})
 """Paths that take files: their bodies have a limit of their own and are read as they arrive."""
 
-MEDIA_TYPES = {
-    ".csv": "text/csv; charset=utf-8",
-    ".xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
-    ".jsonl": "application/x-ndjson",
-    ".parquet": "application/vnd.apache.parquet",
-    "json": "application/json",
-    "html": "text/html; charset=utf-8",
-}
+MEDIA_TYPES = {**tables.MEDIA_TYPES, "json": "application/json", "html": "text/html; charset=utf-8"}
+"""Of results by ending, and of reports by kind."""
 
 JobId = Annotated[str, Path(pattern="^[0-9a-f]{32}$")]
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from nlp_service.decision import softmax
 from nlp_service.errors import ErrorKind, PetitionError
-from nlp_service.pipeline import Classification, PetitionClassifier
+from nlp_service.pipeline import PetitionClassifier, Read
 from nlp_service.taxonomy import EMERGENCY
 
 CANARIES_FILE = "canaries.jsonl"
@@ -65,20 +65,23 @@ def self_test(classifier: PetitionClassifier, canaries: Sequence[Canary]) -> lis
         reads = classifier.read_many([canary.text for canary in canaries])
         broken = [
             canary.id
-            for canary, read in zip(canaries, reads, strict=True)
-            if isinstance(read, PetitionError)
+            for canary, found in zip(canaries, reads, strict=True)
+            if isinstance(found, PetitionError)
             or not all(
-                np.isfinite(probabilities := softmax(read.logits[head], spec.temperature)).all()
+                np.isfinite(probabilities := softmax(found.logits[head], spec.temperature)).all()
                 and abs(float(probabilities.sum()) - 1) < 1e-3
                 for head, spec in classifier.bundle.manifest.heads.items()
             )
         ]
         if broken:
             return [f"no probabilities for {_listed(broken)}"]
-        answers = classifier.classify_many([canary.text for canary in canaries])
+        read = [
+            (canary, classifier.decide(found))
+            for canary, found in zip(canaries, reads, strict=True)
+            if isinstance(found, Read)
+        ]
     except Exception as error:
         return [f"reading the canaries failed ({type(error).__name__})"]
-    read = [(c, a.decision) for c, a in zip(canaries, answers, strict=True) if isinstance(a, Classification)]
     raised = {canary.id for canary, decision in read if decision.urgency.id == EMERGENCY}
     ordinary = [canary.id for canary in canaries if not canary.emergency]
     missed = [canary.id for canary in canaries if canary.emergency and canary.id not in raised]

@@ -144,39 +144,31 @@ def label(
     """Label petitions. Run the same command again to go on after an interruption."""
     settings = _settings(model, runtime)
     from nlp_service.label import label_file
+    from nlp_service.label_columns import Columns
     from nlp_service.label_progress import TerminalProgress
     from nlp_service.old_encodings import Encoding
 
     if encoding not in ("auto", *Encoding):
         raise typer.BadParameter(f"{encoding!r} is none of: auto, {', '.join(Encoding)}", param_hint="--encoding")
     known = None if encoding == "auto" else Encoding(encoding)
+    columns = Columns(text_column, id_column, tuple(place_column or ()), date_column, known)
     with TerminalProgress() as progress:
         common: dict[str, Any] = {
             "model": settings.model,
             "rules": settings.rules,
             "runtime": settings.runtime,
+            "columns": columns,
             "sheet": sheet,
             "workers": workers,
             "max_chars": settings.max_chars,
             "progress": progress,
         }
         if engine is LabelEngine.RAY:
-            from nlp_service.label_node import Columns
             from nlp_service.label_ray import label_files
 
-            columns = Columns(text_column, id_column, tuple(place_column or ()), date_column, known)
-            report = label_files(input_file, output_file, columns=columns, address=address, **common)
+            report = label_files(input_file, output_file, address=address, **common)
         else:
-            report = label_file(
-                Path(input_file),
-                Path(output_file),
-                text_column=text_column,
-                id_column=id_column,
-                place_columns=place_column or (),
-                date_column=date_column,
-                encoding=known,
-                **common,
-            )
+            report = label_file(Path(input_file), Path(output_file), **common)
         seconds = max(report.seconds, 0.001)
         progress.say(
             f"Xong: {report.rows} dòng, {report.errors} dòng lỗi, {report.counts['urgency'].get('emergency', 0)} khẩn cấp, "
@@ -237,11 +229,9 @@ def _refuse_open_door(address: str, settings: Settings) -> None:
 
 
 def _store(settings: Settings) -> "Engine":
-    from nlp_service.store import open_store, upgrade
+    from nlp_service.store import open_current
 
-    engine = open_store(settings.store)
-    upgrade(engine)
-    return engine
+    return open_current(settings.store)
 
 
 @keys.command("create")

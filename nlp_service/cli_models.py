@@ -171,8 +171,6 @@ def _rate(rate: "Rate") -> str:
 
 
 def _store(settings: Settings) -> "Engine":
-    from nlp_service.store import open_store, upgrade
+    from nlp_service.store import open_current
 
-    engine = open_store(settings.store)
-    upgrade(engine)
-    return engine
+    return open_current(settings.store)

@@ -198,15 +198,7 @@ class Intake:
         connection.execute(
             insert(predictions),
             [
-                {
-                    "petition_id": i,
-                    "at": now,
-                    "model_version": item.classification.model_version,
-                    "taxonomy_version": item.classification.taxonomy_version,
-                    "category": item.classification.decision.category.id,
-                    "category_probability": item.classification.decision.category.probability,
-                    "result": result,
-                }
+                prediction_row(i, now, item.classification, result)
                 for (i, item), result in zip(numbered, results, strict=True)
             ],
         )
@@ -580,6 +572,22 @@ def _replay(connection: Connection, actor: str, request: RequestKey) -> Any | No
             ErrorKind.CONFLICT, "this Idempotency-Key came with another request before; use a new key for a new request"
         )
     return row.response
+
+
+def prediction_row(
+    petition_id: int, at: datetime, classification: Classification, result: dict[str, Any]
+) -> dict[str, Any]:
+    """A row of `predictions`. `result`: the classification as JSON."""
+    category = classification.decision.category
+    return {
+        "petition_id": petition_id,
+        "at": at,
+        "model_version": classification.model_version,
+        "taxonomy_version": classification.taxonomy_version,
+        "category": category.id,
+        "category_probability": category.probability,
+        "result": result,
+    }
 
 
 def request_sha256(body: bytes) -> str:

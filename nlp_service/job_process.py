@@ -20,6 +20,7 @@ from nlp_service.errors import ErrorKind, PetitionError
 from nlp_service.jobs import Options
 from nlp_service.label import label_file
 from nlp_service.label_answers import Classify
+from nlp_service.label_columns import Columns
 from nlp_service.legacy import Encoding
 from nlp_service.text import MAX_CHARS
 
@@ -126,11 +127,13 @@ def _outcome(work: Work, input: Path, output: Path, options: Options, sender: Co
                 rules=work.rules,
                 runtime=work.runtime,
                 sheet=options.sheet,
-                text_column=options.text_column,
-                id_column=options.id_column,
-                place_columns=options.place_columns,
-                date_column=options.date_column,
-                encoding=None if options.encoding is None else Encoding(options.encoding),
+                columns=Columns(
+                    options.text_column,
+                    options.id_column,
+                    options.place_columns,
+                    options.date_column,
+                    None if options.encoding is None else Encoding(options.encoding),
+                ),
                 workers=work.workers,
                 max_chars=work.max_chars,
                 progress=_Piped(sender),

@@ -12,9 +12,9 @@ masked sample of every such column.
 
 import os
 import signal
-import sqlite3
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager
@@ -29,22 +29,19 @@ from nlp_service import __version__, tables
 from nlp_service.bundle import MANIFEST, load_bundle, resolve, sha256
 from nlp_service.encoder import Runtime
 from nlp_service.errors import ErrorKind, PetitionError
-from nlp_service.label_answers import CHUNK, COLUMNS, Classify, Item, Labeller, Load, answered, loader
-from nlp_service.label_columns import REPEAT_OF, Selection, added_columns, select
+from nlp_service.label_answers import CHUNK, ERROR, Classify, Labeller, Load, answered, loader
+from nlp_service.label_columns import Columns, Selection, choose
 from nlp_service.label_page import page
-from nlp_service.label_progress import Progress, Silent
+from nlp_service.label_progress import ErrorsTold, Progress, Silent, told_guarded
 from nlp_service.label_report import Precision, RunReport, Source, Timing, Versions, auto_precision
 from nlp_service.label_sheets import HIGHLIGHTS, sheets
 from nlp_service.label_state import State, open_state
-from nlp_service.label_summary import Summary
+from nlp_service.label_summary import Figures, Summary
 from nlp_service.label_words import Names
-from nlp_service.legacy import Encoding
 from nlp_service.repeats import Repeats
-from nlp_service.tables import Added, Table, check_output, invalid, open_table, stamp, write_table
+from nlp_service.tables import Added, Table, invalid, open_table, stamp, write_table
 from nlp_service.text import MAX_CHARS
 from nlp_service.triage import load_rules
-
-ERRORS_TOLD = 10
 
 
 @dataclass(frozen=True)
@@ -68,6 +65,24 @@ class LabelReport:
     needs_review: int
     repeats: int
 
+    @classmethod
+    def of(cls, figures: Sequence[Figures], resumed_rows: int, seconds: float) -> "LabelReport":
+        """Of a run over one file or several."""
+        counts: dict[str, Counter[str]] = {}
+        for one in figures:
+            for name, found in [*one.counts.items(), ("error", one.errors)]:
+                counts.setdefault(name, Counter()).update(found)
+        return cls(
+            rows=sum(one.rows for one in figures),
+            labelled=sum(one.labelled for one in figures),
+            errors=sum(one.failed for one in figures),
+            resumed_rows=resumed_rows,
+            seconds=seconds,
+            counts={name: dict(counter.most_common()) for name, counter in counts.items()},
+            needs_review=sum(one.needs_review for one in figures),
+            repeats=sum(one.repeats for one in figures),
+        )
+
 
 def label_file(
     input: Path,
@@ -77,11 +92,7 @@ def label_file(
     rules: Path | None = None,
     runtime: Runtime = Runtime.AUTO,
     sheet: str | None = None,
-    text_column: str | None = None,
-    id_column: str | None = None,
-    place_columns: Sequence[str] = (),
-    date_column: str | None = None,
-    encoding: Encoding | None = None,
+    columns: Columns | None = None,
     workers: int = 0,
     max_chars: int = MAX_CHARS,
     progress: Progress | None = None,
@@ -92,11 +103,7 @@ def label_file(
     Args:
         rules: directory with the tables of places and bodies; needed with a model, without one those columns stay empty.
         sheet: of a workbook; None means all that hold the same table.
-        text_column: None means find it: a known name, else the column with the longest texts.
-        id_column: how messages name a row.
-        place_columns: that together say where; empty means find them by name. The text is read where they say nothing.
-        date_column: that dates a row, for places whose names changed; None means find it by name.
-        encoding: of the text column; None means find it in its first cells.
+        columns: None means find them.
         workers: processes; 0 means one a usable core, 1 means this process.
         classify: stands in for the model; picklable if `workers` is not 1.
 
@@ -106,27 +113,11 @@ def label_file(
         KeyboardInterrupt: Ctrl-C, or SIGTERM in the main thread; rows answered so far are kept.
     """
     started = time.monotonic()
-    progress = progress or Silent()
+    progress, columns = progress or Silent(), columns or Columns()
     _check_paths(input, output)
     table = open_table(input, sheet)
     before = stamp(input)
-    check_output(output, table, COLUMNS | {REPEAT_OF: int})
-    for note in table.notes:
-        progress.say(note)
-    chosen = select(
-        table,
-        progress,
-        text=text_column,
-        id=id_column,
-        places=place_columns,
-        date=date_column,
-        encoding=encoding,
-    )
-    added = added_columns(table, chosen)
-    if chosen.guesses:
-        check_output(output, table, added)
-    if replaced := [name for name in table.columns if name in added]:
-        progress.say(f"Cột có sẵn được thay bằng kết quả mới: {', '.join(replaced)}.")
+    chosen, added = choose(table, output, columns, progress)
     fingerprint: dict[str, Any] = {
         "format": 2,
         "program": __version__,
@@ -140,7 +131,7 @@ def label_file(
         "max_chars": max_chars,
         "chunk": CHUNK,
     }
-    engine = _given(classify) if classify is not None else _engine(model, rules or Path("datasets"), runtime, max_chars)
+    engine = open_engine(model, rules, runtime, max_chars, classify)
     fingerprint |= engine.fingerprint
     with open_state(output, fingerprint, table.count) as state, _keeping(state, output, progress):
         resumed = state.done
@@ -148,9 +139,9 @@ def label_file(
         if stamp(input) != before:
             raise invalid(input, "was changed while it was being labelled; run the same command again")
         progress.say(f"Đang tìm dòng trùng và ghi kết quả vào {output}")
-        summary, guarded = Summary(), list[None]()
+        summary = Summary()
         with Repeats(state.directory) as repeats:
-            write_table(
+            apostrophes = write_table(
                 output,
                 table,
                 added,
@@ -158,11 +149,9 @@ def label_file(
                 state.directory,
                 lambda: sheets(summary, engine.names),
                 HIGHLIGHTS,
-                lambda: guarded.append(None),
             )
-        figures, apostrophes = summary.figures(), len(guarded)
-        if apostrophes:
-            progress.say(f"{apostrophes} ô trông như công thức được thêm dấu ' ở đầu để Excel không tính chúng.")
+        figures = summary.figures()
+        told_guarded(apostrophes, progress)
         seconds = time.monotonic() - started
         finished_at = datetime.now(UTC)
         report = RunReport(
@@ -180,7 +169,7 @@ def label_file(
                 "id_column": chosen.id,
                 "place_columns": fingerprint["place_columns"],
                 "date_column": chosen.date,
-                "encoding": encoding,
+                "encoding": columns.encoding,
                 "max_chars": max_chars,
             },
             versions=engine.versions,
@@ -192,20 +181,16 @@ def label_file(
         for ending, content in ((".report.json", report.as_json()), (".report.html", page(report, engine.names))):
             _write(output.with_name(output.name + ending), content, state.directory)
         state.remove()
-    return LabelReport(
-        rows=figures.rows,
-        labelled=figures.labelled,
-        errors=figures.failed,
-        resumed_rows=resumed,
-        seconds=seconds,
-        counts={**figures.counts, "error": figures.errors},
-        needs_review=figures.needs_review,
-        repeats=figures.repeats,
-    )
+    return LabelReport.of([figures], resumed, seconds)
 
 
-class _Engine(NamedTuple):
-    """What answers rows, what its ids are called, and what a run must be repeated with."""
+class Engine(NamedTuple):
+    """What answers rows, what its ids are called, and what a run must be repeated with.
+
+    Attributes:
+        load: on one thread, in whichever process calls it.
+        fingerprint: for JSON; the same for the same answers.
+    """
 
     load: Load
     names: Names
@@ -214,15 +199,21 @@ class _Engine(NamedTuple):
     fingerprint: dict[str, Any]
 
 
-def _given(classify: Classify) -> _Engine:
-    return _Engine(partial(Labeller, classify), Names(), Versions(__version__), Precision(), {})
+def open_engine(
+    model: Path, rules: Path | None, runtime: Runtime, max_chars: int, classify: Classify | None = None
+) -> Engine:
+    """Look at the model and the rules, without loading the model; arguments as `label_file` takes them.
 
-
-def _engine(model: Path, rules: Path, runtime: Runtime, max_chars: int) -> _Engine:
+    Raises:
+        PetitionError: INVALID_MODEL, INVALID_RULES.
+    """
+    if classify is not None:
+        return Engine(partial(Labeller, classify), Names(), Versions(__version__), Precision(), {})
     directory = resolve(model)  # a promotion during the run must not change the model
+    rules = rules or Path("datasets")
     bundle = load_bundle(directory)
     manifest, in_force = bundle.manifest, load_rules(rules, bundle.taxonomy)
-    return _Engine(
+    return Engine(
         loader(directory, rules, runtime, max_chars),
         Names.of(bundle.taxonomy, in_force.routing.bodies),
         Versions(__version__, manifest.version, bundle.taxonomy.version, in_force.version),
@@ -249,42 +240,27 @@ def _answer_rest(table: Table, chosen: Selection, load: Load, workers: int, stat
         progress.say("Tệp vào, mô hình hoặc tùy chọn đã khác lần chạy dở trước: làm lại từ đầu.")
     items = chosen.items(table, state.done)
     chunks = iter(lambda: list(islice(items, CHUNK)), [])
-    told = 0
+    errors = ErrorsTold(progress)
     progress.advance(state.done, state.rows)
     with closing(answered(load, chunks, workers, state.rows - state.done)) as finished:
         for chunk, answers in finished:
             for number, (item, answer) in enumerate(zip(chunk, answers, strict=True), state.done + 1):
-                if (error := answer[_ERROR]) is not None:
-                    told += 1
-                    _tell_error(number, item, error, told, progress)
+                if (error := answer[ERROR]) is not None:
+                    errors.tell(number, item.id, error)
             state.append(answers)
             progress.advance(state.done, state.rows)
-
-
-_ERROR = list(COLUMNS).index("error")
-
-
-def _tell_error(number: int, item: Item, error: str, told: int, progress: Progress) -> None:
-    if told <= ERRORS_TOLD:
-        name = "" if item.id is None else f" (mã {item.id})"
-        progress.say(f"Dòng dữ liệu {number}{name}: {error}")
-    elif told == ERRORS_TOLD + 1:
-        progress.say("Còn dòng lỗi khác: xem cột error trong tệp kết quả.")
 
 
 def _finished(
     table: Table, chosen: Selection, state: State, repeats: Repeats, added: Added, summary: Summary
 ) -> Iterator[Sequence[Any]]:
     """The values of the added columns, row by row."""
-    # The texts are read once more rather than kept: the state holds no petition.
-    only = {chosen.text, *chosen.guesses, *([chosen.id] if chosen.id else [])}
-    for number, (row, answer) in enumerate(zip(table.rows(only), state.answers(), strict=True), 1):
+    rows = zip(table.rows(chosen.again), state.answers(), strict=True)
+    for number, (row, answer) in enumerate(rows, 1):
         text = chosen.unicode(chosen.text, row.cells.get(chosen.text))
         repeated = repeats.add(number, text) if isinstance(text, str) and row.problem is None else None
-        cells = ((name, row.cells.get(name)) for name in chosen.guesses)
-        turned = [chosen.unicode(name, cell) if isinstance(cell, str) else None for name, cell in cells]
-        values = [*answer, repeated, *turned]
-        summary.add(number, row.cells.get(chosen.id) if chosen.id else None, dict(zip(added, values, strict=True)))
+        values = [*answer, repeated, *chosen.turned(row)]
+        summary.add(number, chosen.id_of(row), dict(zip(added, values, strict=True)))
         yield values
 
 
@@ -299,10 +275,9 @@ def _keeping(state: State, output: Path, progress: Progress) -> Iterator[None]:
         kept = f"{state.done}/{state.rows} dòng đã xong được giữ lại"
         progress.say(f"Đã dừng; {kept}; chạy lại đúng lệnh này để làm tiếp.")
         raise
-    except (OSError, sqlite3.Error) as error:
+    except OSError as error:
         kept = f"{state.done} of {state.rows} rows are kept, run the same command again to continue"
-        reason = getattr(error, "strerror", None) or error
-        raise invalid(output, f"cannot be written: {reason}; {kept}") from error
+        raise invalid(output, f"cannot be written: {error.strerror or error}; {kept}") from error
     except BrokenProcessPool as error:
         kept = f"{state.done} of {state.rows} rows are kept, run the same command again with fewer workers to continue"
         message = f"a worker process died, often for want of memory; {kept}"

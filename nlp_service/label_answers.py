@@ -43,6 +43,9 @@ COLUMNS: dict[str, type] = {
 decide, or there is an error.
 """
 
+ERROR = list(COLUMNS).index("error")
+"""Where it stands in an answer."""
+
 Answer = list[Any]
 Classify = Callable[[Sequence[object]], list[Classification | PetitionError]]
 

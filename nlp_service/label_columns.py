@@ -5,12 +5,13 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
+from pathlib import Path
 
 from nlp_service.label_answers import COLUMNS, Item
 from nlp_service.label_progress import Progress
 from nlp_service.legacy import Encoding, Guess, detect, from_unicode, recover
 from nlp_service.pii import mask
-from nlp_service.tables import Added, Row, Table, invalid
+from nlp_service.tables import Added, Row, Table, check_output, invalid
 from nlp_service.tables.table import as_text
 from nlp_service.text import strip_diacritics
 
@@ -59,6 +60,25 @@ _YEAR = re.compile(r"(?<!\d)(?:19[5-9]\d|20[0-4]\d)(?!\d)")
 
 
 @dataclass(frozen=True)
+class Columns:
+    """Which columns a run is to read, by name: exactly or but for case, diacritics and Unicode form.
+
+    Attributes:
+        text: None means find it: a known name, else the column with the longest texts.
+        id: how messages name a row.
+        places: that together say where; empty means find them by name. The text is read where they say nothing.
+        date: that dates a row, for places whose names changed; None means find it by name.
+        encoding: of the text column; None means find it in its first cells.
+    """
+
+    text: str | None = None
+    id: str | None = None
+    places: tuple[str, ...] = ()
+    date: str | None = None
+    encoding: Encoding | None = None
+
+
+@dataclass(frozen=True)
 class Selection:
     """The columns that a run reads.
 
@@ -87,10 +107,24 @@ class Selection:
         return Item(
             self.unicode(self.text, cells.get(self.text)),
             row.problem,
-            cells.get(self.id) if self.id else None,
+            self.id_of(row),
             tuple(filter(None, fields)),
             year_of(cells.get(self.date)) if self.date else None,
         )
+
+    @property
+    def again(self) -> set[str]:
+        """The columns that are read once more when the result is written: what a run keeps holds no petition."""
+        return {self.text, *self.guesses, *([self.id] if self.id else [])}
+
+    def id_of(self, row: Row) -> object:
+        """How the user calls a row; None if no column was named."""
+        return row.cells.get(self.id) if self.id else None
+
+    def turned(self, row: Row) -> list[object]:
+        """A row's cells in old encodings, in Unicode; None for what is no text."""
+        cells = ((name, row.cells.get(name)) for name in self.guesses)
+        return [self.unicode(name, cell) if isinstance(cell, str) else None for name, cell in cells]
 
     def unicode(self, column: str, cell: object) -> object:
         """A cell as the model reads it."""
@@ -101,44 +135,46 @@ class Selection:
         return as_text(self.unicode(name, cells.get(name))).strip()
 
 
-def select(
-    table: Table,
-    progress: Progress,
-    *,
-    text: str | None = None,
-    id: str | None = None,
-    places: Sequence[str] = (),
-    date: str | None = None,
-    encoding: Encoding | None = None,
-) -> Selection:
-    """Choose the columns, and say which.
+def choose(table: Table, output: Path, columns: Columns, progress: Progress) -> tuple[Selection, Added]:
+    """Choose the columns, say which, and refuse what cannot be written.
 
-    Args:
-        text: its name, exactly or but for case, diacritics and Unicode form, as all names here; None means find it: a
-            known name, else the column with the longest texts.
-        places: columns that together say where; empty means find them by name.
-        date: the column that dates a row, for places whose names changed; None means find it by name.
-        encoding: of the text column; None means find it in its first cells.
+    Returns:
+        What is read, and the columns that the run adds, in order.
 
     Raises:
-        PetitionError: INVALID_FILE listing the columns if one is missing, or none looks like petitions.
+        PetitionError: INVALID_FILE listing the columns if one is missing or none looks like petitions, or if `output`
+            cannot hold the result; MISSING_EXTRA.
     """
-    text_column = _text_column(table, text, progress)
+    check_output(output, table, COLUMNS | {REPEAT_OF: int})
+    for note in table.notes:
+        progress.say(note)
+    chosen = select(table, columns, progress)
+    added = added_columns(table, chosen)
+    if chosen.guesses:
+        check_output(output, table, added)
+    if replaced := [name for name in table.columns if name in added]:
+        progress.say(f"Cột có sẵn được thay bằng kết quả mới: {', '.join(replaced)}.")
+    return chosen, added
+
+
+def select(table: Table, columns: Columns, progress: Progress) -> Selection:
+    """Choose the columns, and say which. Raises PetitionError INVALID_FILE as `choose` does."""
     known = {_fold(shown): name for name, shown in reversed(_shown(table).items())}
-    if places:
-        fields: tuple[tuple[str, ...], ...] = (tuple(_named(table, name, "--place-column") for name in places),)
+    text_column = _text_column(table, columns.text, known, progress)
+    if columns.places:
+        fields: tuple[tuple[str, ...], ...] = (tuple(_named(table, name, "--place-column") for name in columns.places),)
     else:
         fields = tuple(_place_fields(known, text_column))
     date_column = (
-        _named(table, date, "--date-column")
-        if date is not None
+        _named(table, columns.date, "--date-column")
+        if columns.date is not None
         else next((known[name] for name in DATE_COLUMNS if name in known), None)
     )
-    id_column = None if id is None else _named(table, id, "--id-column")
+    id_column = None if columns.id is None else _named(table, columns.id, "--id-column")
     if fields:
         told = "; ".join(" + ".join(f"“{name}”" for name in field) for field in fields)
         progress.say(f"Nơi xảy ra: đọc ở cột {told}, rồi trong nội dung (nếu chưa đúng: --place-column).")
-    guesses = _guesses(table, text_column, encoding, progress)
+    guesses = _guesses(table, text_column, columns.encoding, progress)
     return Selection(text_column, fields, date_column, id_column, guesses)
 
 
@@ -247,13 +283,12 @@ def _fold(name: str) -> str:
     return "_".join("".join(c if c.isalnum() else " " for c in letters).split())
 
 
-def _text_column(table: Table, wanted: str | None, progress: Progress) -> str:
+def _text_column(table: Table, wanted: str | None, known: Mapping[str, str], progress: Progress) -> str:
     if not table.columns:
         return ""
     if wanted is not None:
         return _named(table, wanted, "--text-column")
-    by_fold = {_fold(shown): name for name, shown in reversed(_shown(table).items())}
-    chosen = next((by_fold[name] for name in TEXT_COLUMNS if name in by_fold), None) or _longest(table)
+    chosen = next((known[name] for name in TEXT_COLUMNS if name in known), None) or _longest(table)
     if chosen is None and table.count:
         columns = ", ".join(table.columns)
         raise invalid(table.path, f"has no column that looks like petitions; give --text-column one of: {columns}")

@@ -6,7 +6,7 @@ Knows nothing of what runs the nodes. Each step may be done again, anywhere, and
 import socket
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import count, islice
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
@@ -16,29 +16,16 @@ from nlp_service.bundle import MANIFEST, sha256
 from nlp_service.encoder import Runtime
 from nlp_service.errors import ErrorKind, PetitionError
 from nlp_service.filesystems import fetched, put, reaching
-from nlp_service.label import ERRORS_TOLD
-from nlp_service.label_answers import CHUNK, COLUMNS, Item, Labeller, Load, answer, loader
-from nlp_service.label_columns import REPEAT_OF, Selection, added_columns, select
+from nlp_service.label_answers import CHUNK, ERROR, Item, Labeller, Load, answer, loader
+from nlp_service.label_columns import REPEAT_OF, Columns, Selection, added_columns, choose
 from nlp_service.label_jobs import Job
 from nlp_service.label_parts import Parts, part_count, part_rows
-from nlp_service.label_progress import Silent
+from nlp_service.label_progress import ERRORS_TOLD, Silent
 from nlp_service.label_sheets import HIGHLIGHTS, sheets
 from nlp_service.label_summary import Figures, Summary
 from nlp_service.label_words import Names
-from nlp_service.legacy import Encoding
 from nlp_service.repeats import signature
-from nlp_service.tables import Added, Table, check_output, open_table, write_table
-
-
-@dataclass(frozen=True)
-class Columns:
-    """How the columns of a table are found; the arguments of `select`."""
-
-    text: str | None = None
-    id: str | None = None
-    places: tuple[str, ...] = ()
-    date: str | None = None
-    encoding: Encoding | None = None
+from nlp_service.tables import Added, Table, open_table, write_table
 
 
 @dataclass(frozen=True)
@@ -146,21 +133,7 @@ def look(columns: Columns, job: Job) -> Looked:
     notes = _Notes()
     with fetched(job.file) as path:
         table = open_table(path, job.sheet)
-        for note in table.notes:
-            notes.say(note)
-        chosen = select(
-            table,
-            notes,
-            text=columns.text,
-            id=columns.id,
-            places=columns.places,
-            date=columns.date,
-            encoding=columns.encoding,
-        )
-        added = added_columns(table, chosen)
-        check_output(Path(job.output.name), table, added)
-        if replaced := [name for name in table.columns if name in added]:
-            notes.say(f"Cột có sẵn được thay bằng kết quả mới: {', '.join(replaced)}.")
+        chosen, _ = choose(table, Path(job.output.name), columns, notes)
     return Looked(job, table.count, chosen, tuple(notes.said))
 
 
@@ -191,11 +164,8 @@ class Answering:
             answers += answer(self._labeller, part.items[start : start + CHUNK])
         self._parts.keep_answers(part.file, part.number, answers, list(map(_signature, part.items)))
         rows = enumerate(zip(part.items, answers, strict=True), part.first_row)
-        errors = ((row, item.id, values[_ERROR]) for row, (item, values) in rows if values[_ERROR] is not None)
+        errors = ((row, item.id, values[ERROR]) for row, (item, values) in rows if values[ERROR] is not None)
         return Answered(part.file, len(part.items), list(islice(errors, ERRORS_TOLD)))
-
-
-_ERROR = list(COLUMNS).index("error")
 
 
 def _signature(item: Item) -> bytes | None:
@@ -208,11 +178,7 @@ def write(parts: Parts, names: Names, looked: Looked) -> Written:
     Raises:
         PetitionError: INVALID_FILE if the input was changed, or the output cannot be written.
     """
-    summary, guarded, output = Summary(), count(), looked.job.output
-
-    def guard() -> None:
-        next(guarded)
-
+    summary, output = Summary(), looked.job.output
     with fetched(looked.job.file) as path, reaching(output):
         table = open_table(path, looked.job.sheet)
         added = added_columns(table, looked.chosen)
@@ -222,25 +188,22 @@ def write(parts: Parts, names: Names, looked: Looked) -> Written:
         with TemporaryDirectory(prefix="write-", dir=parts.directory.local) as directory:
             scratch = Path(directory)
             target = output.local or scratch / f"labelled{output.suffix}"
-            write_table(target, table, added, values, scratch, lambda: sheets(summary, names), HIGHLIGHTS, guard)
+            guarded = write_table(target, table, added, values, scratch, lambda: sheets(summary, names), HIGHLIGHTS)
             if output.local is None:
                 put(target, output)
-    return Written(summary.figures(), next(guarded))
+    return Written(summary.figures(), guarded)
 
 
 def _values(table: Table, looked: Looked, parts: Parts, added: Added, summary: Summary) -> Iterator[Sequence[Any]]:
     chosen, number = looked.chosen, looked.job.number
     repeats = parts.repeats(number)
     groups: dict[int, int] = {}
-    only = {chosen.text, *chosen.guesses, *([chosen.id] if chosen.id else [])}
-    rows = zip(table.rows(only), parts.answers(number, looked.parts), strict=True)
+    rows = zip(table.rows(chosen.again), parts.answers(number, looked.parts), strict=True)
     for row_number, (row, answers) in enumerate(rows, 1):
-        cells = ((name, row.cells.get(name)) for name in chosen.guesses)
-        turned = [chosen.unicode(name, cell) if isinstance(cell, str) else None for name, cell in cells]
         leader = repeats.get(row_number)
-        values = [*answers, leader, *turned]
+        values = [*answers, leader, *chosen.turned(row)]
         # The summary keeps four bytes for every number up to the largest, and numbers run through all files.
         group = None if leader is None else groups.setdefault(leader, len(groups))
         shown = dict(zip(added, values, strict=True)) | {REPEAT_OF: group}
-        summary.add(row_number, row.cells.get(chosen.id) if chosen.id else None, shown)
+        summary.add(row_number, chosen.id_of(row), shown)
         yield values

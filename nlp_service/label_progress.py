@@ -2,6 +2,8 @@
 
 from typing import Protocol
 
+ERRORS_TOLD = 10
+
 
 class Progress(Protocol):
     """Whoever watches a run."""
@@ -21,6 +23,36 @@ class Silent:
 
     def advance(self, done: int, total: int) -> None:
         """Show nothing."""
+
+
+class ErrorsTold:
+    """Tells the first rows that could not be read, and once that there are more."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._told = 0
+
+    def tell(self, number: int, id: object, error: str, file: str = "") -> None:
+        """One row more.
+
+        Args:
+            number: of the data row in its file, from 1.
+            id: how the user calls it; None if that is not known.
+            file: its name, where a run has several.
+        """
+        self._told += 1
+        if self._told <= ERRORS_TOLD:
+            where = f"Tệp {file}, d" if file else "D"
+            name = "" if id is None else f" (mã {id})"
+            self._progress.say(f"{where}òng dữ liệu {number}{name}: {error}")
+        elif self._told == ERRORS_TOLD + 1:
+            self._progress.say("Còn dòng lỗi khác: xem cột error trong tệp kết quả.")
+
+
+def told_guarded(cells: int, progress: Progress) -> None:
+    """Tell that cells of a CSV were changed, if any was."""
+    if cells:
+        progress.say(f"{cells} ô trông như công thức được thêm dấu ' ở đầu để Excel không tính chúng.")
 
 
 class TerminalProgress:

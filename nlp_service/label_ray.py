@@ -16,7 +16,6 @@ import csv
 import hashlib
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -25,22 +24,20 @@ from itertools import accumulate
 from pathlib import Path
 
 from nlp_service import __version__
-from nlp_service.bundle import MANIFEST, load_bundle, resolve, sha256
+from nlp_service.bundle import resolve
 from nlp_service.encoder import Runtime
 from nlp_service.errors import ErrorKind, PetitionError
 from nlp_service.filesystems import Place, place, put, reaching
-from nlp_service.label import ERRORS_TOLD, LabelReport
-from nlp_service.label_answers import CHUNK, Classify, Labeller, Load
+from nlp_service.label import Engine, LabelReport, open_engine
+from nlp_service.label_answers import CHUNK, Classify, Load
+from nlp_service.label_columns import Columns
 from nlp_service.label_jobs import FILES, Job, check_free, is_file, jobs_of
-from nlp_service.label_node import Answered, Answering, Columns, Looked, Model, Part, look, read, write
+from nlp_service.label_node import Answering, Looked, Model, Part, look, read, write
 from nlp_service.label_parts import Parts, part_rows
-from nlp_service.label_progress import Progress, Silent
-from nlp_service.label_summary import Figures
-from nlp_service.label_words import Names
+from nlp_service.label_progress import ErrorsTold, Progress, Silent, told_guarded
 from nlp_service.ray_cluster import LOCAL, connected, each, through
 from nlp_service.repeats import Repeats
 from nlp_service.text import MAX_CHARS
-from nlp_service.triage import load_rules
 
 FILES_TOLD = 10
 
@@ -84,8 +81,8 @@ def label_files(
     jobs = jobs_of(place(input), target, sheet)
     parts = Parts(Place(target.files, target.path.rstrip("/") + ".parts"))
     check_free(target, parts.exist())
-    load, identity, names = _model(model, rules, runtime, max_chars, classify)
-    fingerprint = identity | {
+    engine = _engine(model, rules, runtime, max_chars, classify)
+    fingerprint = engine.fingerprint | {
         "format": 1,
         "program": __version__,
         "input": _digest((job.file.name, job.file.size, job.file.modified_ns) for job in jobs),
@@ -98,34 +95,29 @@ def label_files(
         if parts.start(fingerprint):
             progress.say("Tệp vào, mô hình hoặc tùy chọn đã khác lần chạy dở trước: làm lại từ đầu.")
         with _keeping(files, parts, progress):
-            resumed = _label(files, parts, load, actors, progress)
+            resumed = _label(files, parts, engine.load, actors, progress)
             progress.say("Đang tìm dòng trùng.")
             _find_repeats(files, parts)
             progress.say(f"Đang ghi kết quả vào {target}")
             _unlist(target)
-            written = list(each(partial(write, parts, names), files))
+            written = list(each(partial(write, parts, engine.names), files))
             if not is_file(target):
                 _write_list(files, target)
         with reaching(target):
             parts.remove()
-    if guarded := sum(one.guarded_cells for one in written):
-        progress.say(f"{guarded} ô trông như công thức được thêm dấu ' ở đầu để Excel không tính chúng.")
-    return _report([one.figures for one in written], resumed, time.monotonic() - started)
+    told_guarded(sum(one.guarded_cells for one in written), progress)
+    return LabelReport.of([one.figures for one in written], resumed, time.monotonic() - started)
 
 
-def _model(
-    model: Path, rules: Path | None, runtime: Runtime, max_chars: int, classify: Classify | None
-) -> tuple[Load, dict[str, object], Names]:
-    """What loads the model on a node, what tells it from others, and the names of its labels."""
+def _engine(model: Path, rules: Path | None, runtime: Runtime, max_chars: int, classify: Classify | None) -> Engine:
+    """As on one machine, but that every node compares what it has."""
     if classify is not None:
-        return partial(Labeller, classify), {}, Names()
-    directory = resolve(model).absolute()  # a promotion during the run must not change the model
-    rules = (rules or Path("datasets")).absolute()
-    taxonomy = load_bundle(directory).taxonomy
-    in_force, manifest = load_rules(rules, taxonomy), sha256(directory / MANIFEST)
-    load = Model(directory, rules, runtime, max_chars, manifest, in_force.version).load
-    identity: dict[str, object] = {"manifest_sha256": manifest, "rules": in_force.version, "runtime": str(runtime)}
-    return load, identity, Names.of(taxonomy, in_force.routing.bodies)
+        return open_engine(model, rules, runtime, max_chars, classify)
+    directory, rules = resolve(model).absolute(), (rules or Path("datasets")).absolute()
+    engine = open_engine(directory, rules, runtime, max_chars)
+    known = engine.fingerprint
+    same = Model(directory, rules, runtime, max_chars, known["manifest_sha256"], known["rules"])
+    return engine._replace(load=same.load)
 
 
 def _look(jobs: Sequence[Job], columns: Columns, progress: Progress) -> list[Looked]:
@@ -156,11 +148,12 @@ def _label(files: Sequence[Looked], parts: Parts, load: Load, actors: int, progr
     progress.advance(resumed, total)
     todo = [(file, kept.get(file.job.number, set())) for file in files]
     todo = [(file, done) for file, done in todo if len(done) < file.parts]
-    done, told = resumed, 0
-    names = {} if len(files) == 1 else {file.job.number: f"Tệp {file.job.file.name}, d" for file in files}
+    done, errors = resumed, ErrorsTold(progress)
+    names = {} if len(files) == 1 else {file.job.number: file.job.file.name for file in files}
     for answered in through(_read, todo, partial(Answering, load, parts), min(actors, _parts_left(todo))):
         done += answered.rows
-        told = _tell_errors(answered, names.get(answered.file, "D"), told, progress)
+        for row, id, error in answered.told:
+            errors.tell(row, id, error, names.get(answered.file, ""))
         progress.advance(done, total)
     return resumed
 
@@ -179,15 +172,6 @@ def _rows_done(files: Sequence[Looked], kept: Mapping[int, set[int]]) -> int:
         for file in files
         for part in kept.get(file.job.number, ())
     )
-
-
-def _tell_errors(answered: Answered, where: str, told: int, progress: Progress) -> int:
-    for row, id, error in answered.told[: ERRORS_TOLD - told]:
-        name = "" if id is None else f" (mã {id})"
-        progress.say(f"{where}òng dữ liệu {row}{name}: {error}")
-    if told <= ERRORS_TOLD < told + len(answered.told):
-        progress.say("Còn dòng lỗi khác: xem cột error trong tệp kết quả.")
-    return told + len(answered.told)
 
 
 def _find_repeats(files: Sequence[Looked], parts: Parts) -> None:
@@ -235,23 +219,6 @@ def _keeping(files: Sequence[Looked], parts: Parts, progress: Progress) -> Itera
             advice = f"{kept} of {total} rows are kept, run the same command again to continue"
             raise PetitionError(error.kind, f"{error.message}; {advice}", **error.detail) from error
         raise
-
-
-def _report(figures: Sequence[Figures], resumed: int, seconds: float) -> LabelReport:
-    counts: dict[str, Counter[str]] = {}
-    for one in figures:
-        for name, found in [*one.counts.items(), ("error", one.errors)]:
-            counts.setdefault(name, Counter()).update(found)
-    return LabelReport(
-        rows=sum(one.rows for one in figures),
-        labelled=sum(one.labelled for one in figures),
-        errors=sum(one.failed for one in figures),
-        resumed_rows=resumed,
-        seconds=seconds,
-        counts={name: dict(counter.most_common()) for name, counter in counts.items()},
-        needs_review=sum(one.needs_review for one in figures),
-        repeats=sum(one.repeats for one in figures),
-    )
 
 
 def _digest(values: Iterable[object]) -> str:

@@ -30,6 +30,11 @@ class Rate:
     count: int
     interval: tuple[float, float]
 
+    @classmethod
+    def of(cls, hits: int, count: int) -> "Rate":
+        """With Wilson's interval."""
+        return cls(hits, count, wilson(hits, count))
+
     @property
     def value(self) -> float | None:
         """None without cases."""
@@ -115,7 +120,7 @@ def desk(connection: Connection, model_version: str, since: datetime) -> Desk:
 def _joined(zone: str | None, groups: Sequence[_Group]) -> Kept:
     count = sum(group.count for group in groups)
     hits = {head: sum(group.kept[head] for group in groups) for head in HEADS}
-    return Kept(zone, count, {head: Rate(hits[head], count, wilson(hits[head], count)) for head in HEADS})
+    return Kept(zone, count, {head: Rate.of(hits[head], count) for head in HEADS})
 
 
 def answering_since(connection: Connection, model_version: str) -> datetime | None:

@@ -172,7 +172,7 @@ class PetitionClassifier:
             manifest = self.bundle.manifest
             answers.append(
                 Classification(
-                    decision=decide(read.logits, manifest, self.bundle.taxonomy, read.sign),
+                    decision=self.decide(read),
                     windows=read.windows,
                     model_version=manifest.version,
                     taxonomy_version=manifest.taxonomy_version,
@@ -181,6 +181,10 @@ class PetitionClassifier:
                 )
             )
         return answers
+
+    def decide(self, read: Read) -> Decision:
+        """What follows from a reading."""
+        return decide(read.logits, self.bundle.manifest, self.bundle.taxonomy, read.sign)
 
     def tokenise(self, text: object) -> list[list[int]]:
         """The windows of ids that the network reads for `text`. Raises PetitionError as `classify` does."""

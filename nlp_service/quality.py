@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, select
 
 from nlp_service.agreement import HEADS
-from nlp_service.live import ZONES, Rate, wilson
+from nlp_service.live import ZONES, Rate
 from nlp_service.store import petitions, reviews
 from nlp_service.taxonomy import EMERGENCY
 
@@ -134,8 +134,8 @@ def quality(
         until,
         first={head: _kept(first, head) for head in HEADS},
         second={head: _kept([verdict for verdict in found if verdict.reading == 2], head) for head in HEADS},
-        emergency_recall=_rate(both, len(real)),
-        emergency_precision=_rate(both, len(raised)),
+        emergency_recall=Rate.of(both, len(real)),
+        emergency_precision=Rate.of(both, len(raised)),
         groups={
             value: _kept([verdict for verdict in first if _value(verdict, by) == value], "category")
             for value in sorted({_value(verdict, by) for verdict in first}, key=_order)
@@ -160,8 +160,4 @@ def _overrides(found: Iterable[Verdict], head: str) -> list[tuple[str, str, int]
 
 
 def _kept(found: list[Verdict], head: str) -> Rate:
-    return _rate(sum(verdict.said[head] == verdict.suggested[head] for verdict in found), len(found))
-
-
-def _rate(hits: int, count: int) -> Rate:
-    return Rate(hits, count, wilson(hits, count))
+    return Rate.of(sum(verdict.said[head] == verdict.suggested[head] for verdict in found), len(found))

@@ -15,6 +15,7 @@ from sqlalchemy import Connection, Engine, Row, exists, func, insert, not_, sele
 from sqlalchemy.exc import IntegrityError
 
 from nlp_service.casework import OPEN
+from nlp_service.intake import prediction_row
 from nlp_service.pipeline import Classification, PetitionClassifier
 from nlp_service.store import embeddings, petitions, predictions, writing
 from nlp_service.taxonomy import EMERGENCY
@@ -102,19 +103,7 @@ def _store(connection: Connection, found: Sequence[tuple[Row[Any], Classificatio
             )
         ).scalars()
     )
-    fresh = [
-        {
-            "petition_id": i,
-            "at": now,
-            "model_version": answer.model_version,
-            "taxonomy_version": answer.taxonomy_version,
-            "category": answer.decision.category.id,
-            "category_probability": answer.decision.category.probability,
-            "result": answer.as_dict(),
-        }
-        for i, answer in rows
-        if i not in told
-    ]
+    fresh = [prediction_row(i, now, answer, answer.as_dict()) for i, answer in rows if i not in told]
     if fresh:
         connection.execute(insert(predictions), fresh)
     connection.execute(

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 
-from nlp_service.live import Rate, wilson
+from nlp_service.live import Rate
 from nlp_service.pipeline import Classification
 from nlp_service.store import shadow_days, shadow_pairs
 from nlp_service.taxonomy import EMERGENCY
@@ -163,7 +163,7 @@ def _comparison(row: Any, pairs: list[Pair]) -> Comparison:
     def rate(of: Iterable[Pair]) -> Rate:
         both = list(of)
         hits, count = sum(p.count for p in both if p.current == p.candidate), sum(p.count for p in both)
-        return Rate(hits, count, wilson(hits, count))
+        return Rate.of(hits, count)
 
     urgency = [pair for pair in pairs if pair.head == "urgency"]
     return Comparison(

@@ -4,7 +4,6 @@ The store is what counts: the index follows it, and whatever it finds is checked
 petitions, answers from what it holds while it is still being built, and can be kept in a file for the next start.
 """
 
-import hashlib
 import json
 import logging
 import os
@@ -20,6 +19,7 @@ from sqlalchemy import Engine, select
 from sqlalchemy.exc import SQLAlchemyError
 from usearch.index import Index
 
+from nlp_service.bundle import sha256
 from nlp_service.store import embeddings
 from nlp_service.vectors import unpack
 
@@ -138,7 +138,7 @@ class SimilarIndex:
                 with self._using:
                     self._index.save(file)
                     count = len(self._index)
-                digest = _sha256(file)
+                digest = sha256(file)
                 data = self._directory / f"similar-{digest[:16]}.usearch"
                 file.chmod(0o600)
                 _flush(file)
@@ -259,7 +259,7 @@ class SimilarIndex:
                 log.info("the index of similar petitions was made for another model or program; it is built anew")
                 return None
             file = self._directory / Path(meta["file"]).name
-            if _sha256(file) != meta["sha256"]:
+            if sha256(file) != meta["sha256"]:
                 raise ValueError("the file is not the one that was written")
             index = _empty(0)
             index.load(file)
@@ -286,11 +286,6 @@ def _empty(dimensions: int) -> Index:
         expansion_add=EXPANSION_ADD,
         expansion_search=EXPANSION_SEARCH,
     )
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _flush(file: Path) -> None:

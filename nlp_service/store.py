@@ -504,6 +504,13 @@ def reach(engine: Engine) -> None:
         connection.execute(text("SELECT 1"))
 
 
+def open_current(url: str) -> Engine:
+    """Open a store and bring its schema up to date. Raises PetitionError as `open_store` and `upgrade` do."""
+    engine = open_store(url)
+    upgrade(engine)
+    return engine
+
+
 def upgrade(engine: Engine) -> None:
     """Bring the schema to this version (Alembic); does nothing when it is there already.
 

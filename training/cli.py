@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from training.cli_data import TAXONOMY
 from training.cli_data import commands as data_commands
+from training.cli_models import PETITIONS, AutoPrecision
 from training.cli_models import commands as model_commands
 from training.toml_config import read_config
 
@@ -24,15 +26,6 @@ app = typer.Typer(
 )
 app.add_typer(data_commands)
 app.add_typer(model_commands)
-
-TAXONOMY = Path("datasets/taxonomy.yaml")
-PETITIONS = Path("datasets/petitions")
-
-
-AutoPrecision = Annotated[
-    float | None,
-    typer.Option(min=0.5, max=0.999, help="Precision to state for what is routed automatically; 0.95 if not given"),
-]
 
 
 def main() -> None:

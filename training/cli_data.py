@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -38,11 +38,10 @@ TestLeast = Annotated[int, typer.Option(min=0, help="Petitions in the first test
 @contextmanager
 def opened(store: str) -> "Iterator[Engine]":
     """A store, closed afterwards."""
-    from nlp_service.store import open_store, upgrade
+    from nlp_service.store import open_current
 
-    engine = open_store(store)
+    engine = open_current(store)
     try:
-        upgrade(engine)
         yield engine
     finally:
         engine.dispose()
@@ -70,36 +69,35 @@ def pull(
     from training.sets import sides_of
 
     known = load_taxonomy(taxonomy)
-    with opened(store) as engine, snapshot(engine) as connection:
-        pulled = collect(
-            connection,
-            reviewers_key(output),
-            since.date() if since else None,
-            until.date() if until else None,
-            restricted,
-        )
-    now = datetime.now(VIETNAM)
-    source = {
+    source: dict[str, Any] = {
         "source": "store",
         **({"since": str(since.date())} if since else {}),
         **({"until": str(until.date())} if until else {}),
-        "left_out": dict(sorted(pulled.left_out.items())),
     }
-    release = publish(
-        pulled.examples,
-        output,
-        now.date(),
-        known,
-        source,
-        _period(test_since, test_share, test_least),
-        sides_of(beside or [], known),
-    )
-    if release.new:
-        payload = {"petitions": len(pulled.examples), "sha256": release.card["sha256"], "restricted": restricted}
-        with writing(engine) as connection:
-            entry = audit.Entry("cli", "dataset.pull", f"dataset:{release.directory.name}", payload)
-            audit.append(connection, now, [entry])
-    engine.dispose()
+    with opened(store) as engine:
+        with snapshot(engine) as connection:
+            pulled = collect(
+                connection,
+                reviewers_key(output),
+                since.date() if since else None,
+                until.date() if until else None,
+                restricted,
+            )
+        now = datetime.now(VIETNAM)
+        release = publish(
+            pulled.examples,
+            output,
+            now.date(),
+            known,
+            source | {"left_out": dict(sorted(pulled.left_out.items()))},
+            _period(test_since, test_share, test_least),
+            sides_of(beside or [], known),
+        )
+        if release.new:
+            payload = {"petitions": len(pulled.examples), "sha256": release.card["sha256"], "restricted": restricted}
+            with writing(engine) as connection:
+                entry = audit.Entry("cli", "dataset.pull", f"dataset:{release.directory.name}", payload)
+                audit.append(connection, now, [entry])
     _echo(release)
 
 

@@ -3,7 +3,6 @@
 Category scores are on the categories that both know; one that only the candidate knows is reported alone.
 """
 
-import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -13,12 +12,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nlp_service.decision import Decision, decide
+from nlp_service.decision import Decision
 from nlp_service.encoder import Runtime
 from nlp_service.pipeline import PetitionClassifier
 from nlp_service.taxonomy import EMERGENCY, Taxonomy
 from nlp_service.text import strip_diacritics
-from training.data import Petition, digest, read_petitions
+from training.data import Petition, digest, read_origins, read_petitions
 from training.gates import GateLimits, failures, write_verdict
 from training.paired import Answers, compare
 from training.reads import read_all
@@ -166,8 +165,7 @@ def answers(decisions: Sequence[Decision], petitions: Sequence[Petition], labels
 
 
 def _decide(model: PetitionClassifier, texts: Sequence[str]) -> list[Decision]:
-    manifest, taxonomy = model.bundle.manifest, model.bundle.taxonomy
-    return [decide(read.logits, manifest, taxonomy, read.sign) for read in read_all(model, texts)]
+    return [model.decide(read) for read in read_all(model, texts)]
 
 
 def _alone(decisions: Sequence[Decision], petitions: Sequence[Petition], label: str) -> dict[str, Any]:
@@ -224,13 +222,11 @@ def _latency(candidate: Path, current: Path, texts: Sequence[str]) -> dict[str, 
 
 def _cases(file: Path, taxonomy: Taxonomy, number: int) -> list[Case]:
     petitions = read_petitions(file, taxonomy)
-    with file.open(encoding="utf-8") as stream:
-        origins = [json.loads(line).get("origin") or {} for line in stream]
     # Two sets may count their groups alike.
     named = [replace(p, group=f"{number}/{p.group}") if number else p for p in petitions]
     return [
         Case(petition, origin.get("commune_code"), str(origin["received_at"])[:7] if "received_at" in origin else None)
-        for petition, origin in zip(named, origins, strict=True)
+        for petition, origin in zip(named, read_origins(file), strict=True)
     ]
 
 

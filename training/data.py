@@ -102,12 +102,21 @@ def _petition(row: dict[str, Any], known: dict[str, set[str]]) -> Petition:
 
 
 def write_petitions(path: Path, petitions: Iterable[Petition]) -> None:
-    """One JSON object a line; fields that say nothing are left out."""
+    """One JSON object a line, as `as_row` gives it."""
     with path.open("w", encoding="utf-8") as stream:
-        for petition in petitions:
-            row = {name: value for name, value in asdict(petition).items() if value not in (None, (), "")}
-            row["secondary"] = list(petition.secondary)
-            stream.write(json.dumps(row, ensure_ascii=False) + "\n")
+        stream.writelines(json.dumps(as_row(petition), ensure_ascii=False) + "\n" for petition in petitions)
+
+
+def as_row(petition: Petition) -> dict[str, Any]:
+    """A petition as it is written: fields that say nothing are left out."""
+    fields = {name: value for name, value in asdict(petition).items() if value not in (None, (), "")}
+    return {**fields, "secondary": list(petition.secondary)}
+
+
+def read_origins(path: Path) -> list[dict[str, Any]]:
+    """Of every petition in a JSONL file what `origin` says of its label; empty where it says nothing."""
+    with path.open(encoding="utf-8") as stream:
+        return [json.loads(line).get("origin") or {} for line in stream]
 
 
 def split_of(group: str, dev: float, test: float) -> str:

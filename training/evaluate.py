@@ -51,7 +51,7 @@ def evaluate(
     report["category"] = category_scores(probabilities["category"], petitions, labels["category"])
     for head in ("urgency", "petition_type"):
         report[head] = head_scores(probabilities[head], petitions, head, labels[head])
-    decisions = [decide(read.logits, manifest, taxonomy, read.sign) for read in reads]
+    decisions = [classifier.decide(read) for read in reads]
     called = np.array([decision.urgency.id == EMERGENCY for decision in decisions])
     real = np.array([petition.urgency == EMERGENCY for petition in petitions])
     signs = np.array([read.sign is not None for read in reads])

@@ -13,6 +13,7 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
+from nlp_service.bundle import HEADS
 from nlp_service.errors import ErrorKind, PetitionError
 from nlp_service.pii import mask
 from nlp_service.tables import Table
@@ -20,7 +21,6 @@ from nlp_service.taxonomy import Taxonomy
 from training.data import Petition
 from training.releases import Example
 
-HEADS = ("category", "urgency", "petition_type")
 FIELDS = ("text", *HEADS, "id", "received_at", "annotator", "commune_code")
 
 _DATES = ("%Y-%m-%d", "%d/%m/%Y", "%d-%m-%Y", "%d.%m.%Y")

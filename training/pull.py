@@ -18,6 +18,7 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, or_, select
 
+from nlp_service.bundle import HEADS
 from nlp_service.casework import Status
 from nlp_service.pii import TOKENS, Kind, find, mask
 from nlp_service.store import links, petitions, reviews, senders
@@ -26,7 +27,6 @@ from training.data import Petition
 from training.releases import Example
 
 KEY_FILE = "reviewers.key"
-HEADS = ("category", "urgency", "petition_type")
 
 _UNDECIDED = (Status.IN_REVIEW.value, Status.SPLIT.value)
 """Taken up again; or one letter of several matters, whose parts are petitions of their own."""

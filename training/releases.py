@@ -12,7 +12,7 @@ import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from typing import Any
 from nlp_service.errors import ErrorKind, PetitionError
 from nlp_service.pii import find
 from nlp_service.taxonomy import Taxonomy
-from training.data import Petition
+from training.data import Petition, as_row
 from training.datacard import card_text, data_card
 from training.groups import Text
 from training.sets import SIDES
@@ -49,9 +49,8 @@ class Example:
 
     @property
     def row(self) -> dict[str, Any]:
-        """As it is written: fields that say nothing are left out."""
-        fields = {name: value for name, value in asdict(self.petition).items() if value not in (None, (), "")}
-        return {**fields, "secondary": list(self.petition.secondary), "origin": self.origin}
+        """As it is written."""
+        return {**as_row(self.petition), "origin": self.origin}
 
 
 @dataclass(frozen=True)

@@ -23,11 +23,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nlp_service.bundle import HEADS
 from nlp_service.errors import ErrorKind, PetitionError
 from nlp_service.taxonomy import Taxonomy
 from nlp_service.text import normalise
 
-HEADS = ("category", "urgency", "petition_type")
 FILES = ("train", "dev", "test", "conflicts")
 RELABEL = "relabel.jsonl"
 

@@ -6,7 +6,7 @@ a story stays where it is when its petition has been erased, and a later copy of
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date, timedelta
 from pathlib import Path
@@ -123,11 +123,6 @@ def latest_period(days: Sequence[date], share: float, least: int) -> date | None
             break
         cut = earlier
     return cut
-
-
-def sides_count(placed: Mapping[str, Placed | None]) -> Counter[str]:
-    """How many petitions are on each side; `between` for those on none."""
-    return Counter(row.side if row else "between" for row in placed.values())
 
 
 def _new_side(group: str, members: Sequence[Newcomer], test_since: date | None, test_share: float) -> str:

@@ -21,7 +21,7 @@ from sklearn.svm import LinearSVC
 from nlp_service.errors import ErrorKind, PetitionError
 from nlp_service.taxonomy import Taxonomy
 from nlp_service.text import normalise
-from training.data import Petition, read_petitions
+from training.data import Petition, read_origins, read_petitions
 from training.linear import features
 
 Floats = npt.NDArray[np.float64]
@@ -71,8 +71,7 @@ def read_labelled(path: Path, taxonomy: Taxonomy) -> Labelled:
     """Of a JSONL file, or of train.jsonl in a directory. Raises ValueError as `read_petitions` does."""
     file = path / "train.jsonl" if path.is_dir() else path
     petitions = read_petitions(file, taxonomy)
-    with file.open(encoding="utf-8") as stream:
-        annotators = [str((json.loads(line).get("origin") or {}).get("annotator") or "") for line in stream]
+    annotators = [str(origin.get("annotator") or "") for origin in read_origins(file)]
     classes = {
         head: [label.id for label in labels if any(p.label(head) == label.id for p in petitions)]
         for head, labels in taxonomy.heads.items()

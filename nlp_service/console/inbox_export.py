@@ -6,13 +6,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from nlp_service import tables
 from nlp_service.tables import Row, Table, write_table
 from nlp_service.workdays import VIETNAM
 
-MEDIA_TYPES = {
-    "csv": "text/csv; charset=utf-8",
-    "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
-}
+MEDIA_TYPES = {kind: tables.MEDIA_TYPES[f".{kind}"] for kind in ("csv", "xlsx")}
 
 COLUMNS = (
     "Số đơn",

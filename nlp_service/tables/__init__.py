@@ -24,6 +24,7 @@ from nlp_service.tables.table import Added, Row, Table, Values, invalid, reading
 __all__ = [
     "ENDINGS_IN",
     "ENDINGS_OUT",
+    "MEDIA_TYPES",
     "Added",
     "Block",
     "Highlights",
@@ -48,26 +49,24 @@ _Kind = TypeVar("_Kind")
 class _Dress(NamedTuple):
     sheets: Sheets | None
     highlights: Highlights | None
-    guarded: Callable[[], None]
 
 
-_Write = Callable[[Path, Table, Added, Values, _Dress], None]
+_Write = Callable[[Path, Table, Added, Values, _Dress], int]
+"""Returns how many cells got an apostrophe."""
 
 
-def _plain(write: Callable[[Path, Table, Added, Values], None]) -> _Write:
-    return lambda path, table, added, values, dress: write(path, table, added, values)
+def _plain(write: Callable[[Path, Table, Added, Values], int | None]) -> _Write:
+    return lambda path, table, added, values, dress: write(path, table, added, values) or 0
 
 
-def _write_csv(path: Path, table: Table, added: Added, values: Values, dress: _Dress) -> None:
-    csv_output.write_file(path, table, added, values, dress.guarded)
-
-
-def _write_xlsx(path: Path, table: Table, added: Added, values: Values, dress: _Dress) -> None:
+def _write_xlsx(path: Path, table: Table, added: Added, values: Values, dress: _Dress) -> int:
     xlsx.write_file(path, table, added, values, dress.sheets, dress.highlights)
+    return 0
 
 
 class _Output(NamedTuple):
     write: _Write
+    media_type: str
     check: Callable[[Path, Table, Added], None] = lambda path, table, added: None
 
 
@@ -81,11 +80,14 @@ _READERS: dict[str, Callable[[Path], Table]] = {
     ".zip": letters.open_zip,
 }
 _OUTPUTS = {
-    ".csv": _Output(_write_csv),
-    ".xlsx": _Output(_write_xlsx, xlsx.check_fits),
-    ".jsonl": _Output(_plain(jsonl.write_file)),
-    ".parquet": _Output(_plain(parquet.write_file), parquet.check_installed),
+    ".csv": _Output(_plain(csv_output.write_file), "text/csv; charset=utf-8"),
+    ".xlsx": _Output(_write_xlsx, "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet", xlsx.check_fits),
+    ".jsonl": _Output(_plain(jsonl.write_file), "application/x-ndjson"),
+    ".parquet": _Output(_plain(parquet.write_file), "application/vnd.apache.parquet", parquet.check_installed),
 }
+MEDIA_TYPES = {ending: output.media_type for ending, output in _OUTPUTS.items()}
+"""Of what `write_table` writes, by ending."""
+
 ENDINGS_IN, ENDINGS_OUT = tuple(_READERS), tuple(_OUTPUTS)
 """What `open_table` reads, folders of letters beside them, and what `write_table` writes."""
 
@@ -133,8 +135,7 @@ def write_table(
     scratch: Path,
     sheets: Sheets | None = None,
     highlights: Highlights | None = None,
-    guarded: Callable[[], None] = lambda: None,
-) -> None:
+) -> int:
     """Write `table` with the columns `added`: streamed to a file in `scratch`, synced, then renamed over `path`.
 
     Args:
@@ -143,7 +144,9 @@ def write_table(
         scratch: a directory on the file system of `path`.
         sheets: for further sheets of a workbook; asked once, after the last row.
         highlights: values of added columns that a workbook colours.
-        guarded: called for each cell of a CSV that got an apostrophe, lest it be a formula.
+
+    Returns:
+        How many cells of a CSV got an apostrophe, lest they be formulas.
 
     Raises:
         OSError: the disk is full or not writable; `path` is as it was.
@@ -151,10 +154,11 @@ def write_table(
         PetitionError: MISSING_EXTRA; INVALID_FILE if the source turns out to be damaged.
     """
     temporary = scratch / f"output{path.suffix}"
-    _by_ending(path, _OUTPUTS).write(temporary, table, added, values, _Dress(sheets, highlights, guarded))
+    guarded = _by_ending(path, _OUTPUTS).write(temporary, table, added, values, _Dress(sheets, highlights))
     _sync(temporary)
     os.replace(temporary, path)
     _sync(path.parent)
+    return guarded
 
 
 def _by_ending(path: Path, known: dict[str, _Kind]) -> _Kind:

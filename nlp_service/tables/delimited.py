@@ -14,8 +14,8 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-from nlp_service.tables.lines import charset_of, check_lines, text_lines
-from nlp_service.tables.table import UTF8, Row, Table, invalid, reading, unique_names
+from nlp_service.tables.lines import charset_notes, charset_of, check_lines, text_lines
+from nlp_service.tables.table import Row, Table, invalid, reading, unique_names
 
 DELIMITERS = ",;\t|"
 MAX_RECORD = 16 * 1024**2
@@ -32,7 +32,7 @@ def open_file(path: Path) -> Table:
     """Read through the file once: encoding, quotes, width, number of rows."""
     check_lines(path)
     charset = charset_of(path)
-    notes = () if charset == UTF8 else (f"Tệp không phải UTF-8; đọc theo bảng mã {charset}.",)
+    notes = charset_notes(charset)
     delimiter = _delimiter(path, charset)
     records = _records(path, charset, delimiter)
     header = next((record for record in records if record.cells), None)

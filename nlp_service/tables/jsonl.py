@@ -8,8 +8,8 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from nlp_service.tables.lines import charset_of, check_lines, text_lines
-from nlp_service.tables.table import UTF8, Added, Row, Table, Values, invalid, jsonable, reading
+from nlp_service.tables.lines import charset_notes, charset_of, check_lines, text_lines
+from nlp_service.tables.table import Added, Row, Table, Values, invalid, jsonable, reading
 
 RAW = "_raw"
 
@@ -18,7 +18,7 @@ def open_file(path: Path) -> Table:
     """Read through the file once: encoding, keys, number of rows. Refuses a file without any object."""
     check_lines(path)
     charset = charset_of(path)
-    notes = () if charset == UTF8 else (f"Tệp không phải UTF-8; đọc theo bảng mã {charset}.",)
+    notes = charset_notes(charset)
     columns: dict[str, None] = {}
     count = objects = 0
     for row in _rows(path, charset):

@@ -22,6 +22,7 @@ from nlp_service.legacy import Encoding, detect, recover
 from nlp_service.tables.containers import (
     DOC,
     DOCX,
+    EXPECTED,
     MAX_RUN,
     PROTECTED,
     SAVE_AS,
@@ -35,7 +36,7 @@ from nlp_service.tables.table import Row, Table, invalid
 
 COLUMNS = ("file", "text")
 LETTERS = (".docx", ".docm", ".txt")
-TABLES = (".csv", ".tsv", ".xlsx", ".xlsm", ".xls", ".ods", ".jsonl", ".parquet")
+TABLES = EXPECTED.keys() - {*LETTERS, ".zip"}
 MAX_LETTER = 64 * 1024**2
 """Bytes of one letter, unpacked. A petition of 50,000 characters is 0.2 MB; pictures in a DOCX do not count."""
 

@@ -31,6 +31,11 @@ def charset_of(path: Path) -> str:
     return "cp1252" if charset in OWN_CHARSETS else charset
 
 
+def charset_notes(charset: str) -> tuple[str, ...]:
+    """What the clerk is told of a charset that `charset_of` found."""
+    return () if charset == UTF8 else (f"Tệp không phải UTF-8; đọc theo bảng mã {charset}.",)
+
+
 def check_lines(path: Path, limit: int = MAX_LINE) -> None:
     """Refuse a file with a line of more bytes than `limit`, which nobody could read line by line."""
     run = lines = 0

@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import pytest
+
 from nlp_service.errors import PetitionError
 from nlp_service.label import label_file
 from nlp_service.pipeline import Classification
@@ -51,6 +53,11 @@ def labelled(directory: Path, data: bytes, ending: str = ".csv") -> bytes:
     source.write_bytes(data)
     label_file(source, target, model=Path("none"), workers=1, classify=answer)
     return target.read_bytes()
+
+
+def rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Jobs are taken in, and none is run."""
+    monkeypatch.setattr("nlp_service.job_runner.JobRunner.run_next", lambda runner: False)
 
 
 def wait_for(condition: Callable[[], object]) -> None:

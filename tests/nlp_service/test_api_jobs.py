@@ -26,7 +26,7 @@ from nlp_service.settings import Settings
 from nlp_service.store import audit as audit_table
 from nlp_service.store import jobs as jobs_table
 from nlp_service.store import snapshot, writing
-from tests.nlp_service.job_fakes import answer, labelled, rows, wait_for
+from tests.nlp_service.job_fakes import answer, labelled, rest, rows, wait_for
 from tests.nlp_service.offices import ROOT, FixedClassifier, local_client
 
 LIMIT = 300_000
@@ -55,7 +55,7 @@ def client(app: FastAPI) -> Iterator[TestClient]:
 @pytest.fixture
 def idle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TestClient]:
     """Jobs are taken in, and none is run."""
-    monkeypatch.setattr("nlp_service.job_runner.JobRunner.run_next", lambda runner: False)
+    rest(monkeypatch)
     with local_client(build(tmp_path)) as client:
         yield client
 

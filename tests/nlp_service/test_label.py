@@ -25,7 +25,7 @@ from nlp_service.encoder import Runtime
 from nlp_service.errors import ErrorKind, PetitionError
 from nlp_service.label import LabelReport, label_file
 from nlp_service.label_answers import CHUNK, COLUMNS, Classify, Item, Labeller, answered
-from nlp_service.label_columns import REPEAT_OF
+from nlp_service.label_columns import REPEAT_OF, Columns
 from nlp_service.label_progress import TerminalProgress
 from nlp_service.legacy import Encoding, from_unicode
 from nlp_service.pipeline import Classification
@@ -115,8 +115,18 @@ class Heard:
         self.steps.append((done, total))
 
 
-def run(input: Path, output: Path, classify: Classify = fake, workers: int = 1, **options: Any) -> LabelReport:
-    return label_file(input, output, model=Path("none"), classify=classify, workers=workers, **options)
+def run(
+    input: Path,
+    output: Path,
+    classify: Classify = fake,
+    workers: int = 1,
+    text_column: str | None = None,
+    id_column: str | None = None,
+    encoding: Encoding | None = None,
+    **options: Any,
+) -> LabelReport:
+    columns = Columns(text_column, id_column, encoding=encoding)
+    return label_file(input, output, model=Path("none"), columns=columns, classify=classify, workers=workers, **options)
 
 
 def petitions(count: int) -> list[dict[str, Any]]:

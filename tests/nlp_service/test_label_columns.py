@@ -13,7 +13,7 @@ from nlp_service.decision import Decision, Scored
 from nlp_service.errors import PetitionError
 from nlp_service.label import label_file
 from nlp_service.label_answers import COLUMNS, Classify, Item, Labeller, answer
-from nlp_service.label_columns import Selection, select, year_of
+from nlp_service.label_columns import Columns, Selection, select, year_of
 from nlp_service.label_progress import Silent
 from nlp_service.legacy import Encoding, from_unicode
 from nlp_service.pipeline import Classification
@@ -37,7 +37,7 @@ def table(rows: Sequence[dict[str, Any]], path: Path = Path("in.csv")) -> Table:
 
 def items(rows: Sequence[dict[str, Any]], **options: Any) -> list[Item]:
     source = table(rows)
-    return list(select(source, Silent(), **options).items(source))
+    return list(select(source, Columns(**options), Silent()).items(source))
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +97,7 @@ def test_place_and_date_columns_are_found_by_name_and_told() -> None:
         }
     ]
     progress = Heard()
-    selection = select(table(rows), progress)
+    selection = select(table(rows), Columns(), progress)
     assert selection.places == (("Xã, phường", "Huyện"), ("Địa chỉ",))
     assert any("“Xã, phường” + “Huyện”; “Địa chỉ”" in message for message in progress.said)
     [item] = selection.items(table(rows))
@@ -109,10 +109,10 @@ def test_named_columns_replace_the_found_ones() -> None:
     rows = [
         {"Nội dung": "Đường hỏng", "Địa chỉ": "xã A", "Nơi khác": "xã B", "Thôn": "thôn C", "Lúc": 2018, "Ngày": 1999}
     ]
-    [item] = items(rows, places=["thôn", "noi khac"], date="Lúc")
+    [item] = items(rows, places=("thôn", "noi khac"), date="Lúc")
     assert (item.places, item.year) == (("thôn C, xã B",), 2018)
     with pytest.raises(PetitionError, match=r"no column 'xa'.*--place-column one of: Nội dung, Địa chỉ"):
-        items(rows, places=["xa"])
+        items(rows, places=("xa",))
 
 
 def test_an_empty_place_field_leaves_the_word_to_the_next() -> None:
@@ -139,7 +139,7 @@ def test_a_place_in_an_old_font_is_read_and_all_such_columns_are_turned(tmp_path
         for n, (text, place) in enumerate(zip(texts, places, strict=True))
     ]
     source = table(old)
-    assert [item.places for item in select(source, Silent()).items(source)] == [(place,) for place in places]
+    assert [item.places for item in select(source, Columns(), Silent()).items(source)] == [(place,) for place in places]
     path = tmp_path / "in.jsonl"
     write_table(path, source, {}, [()] * len(old), tmp_path)
     label_file(path, output := tmp_path / "out.jsonl", model=MODEL, classify=saying(), workers=1)

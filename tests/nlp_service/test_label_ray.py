@@ -24,9 +24,9 @@ from nlp_service.encoder import Runtime
 from nlp_service.errors import ErrorKind, PetitionError
 from nlp_service.label import LabelReport, label_file
 from nlp_service.label_answers import CHUNK, Classify, Labeller
-from nlp_service.label_columns import REPEAT_OF
+from nlp_service.label_columns import REPEAT_OF, Columns
 from nlp_service.label_jobs import FILES
-from nlp_service.label_node import Columns, Model
+from nlp_service.label_node import Model
 from nlp_service.label_parts import LEAST_PARTS, MOST_CHUNKS, part_count, part_rows
 from nlp_service.label_ray import label_files
 from nlp_service.pipeline import Classification

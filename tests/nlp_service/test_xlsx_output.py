@@ -184,11 +184,10 @@ def test_libreoffice_opens_and_draws_it(tmp_path: Path) -> None:
 
 def csv_cells(tmp_path: Path, *texts: str) -> tuple[list[str], int]:
     """The texts as they come back from a CSV, and how many were guarded."""
-    guarded: list[None] = []
     path = tmp_path / "out.csv"
     rows = [{"stt": "1", "text": text} for text in texts]
-    write_table(path, table(rows), {}, [()] * len(rows), tmp_path, guarded=lambda: guarded.append(None))
-    return [row.cells["text"] for row in open_table(path).rows()], len(guarded)
+    guarded = write_table(path, table(rows), {}, [()] * len(rows), tmp_path)
+    return [row.cells["text"] for row in open_table(path).rows()], guarded
 
 
 @pytest.mark.parametrize(

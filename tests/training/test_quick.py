@@ -21,8 +21,9 @@ from training import quick as quick_module
 from training.data import Petition, digest, write_petitions
 from training.export import ExportMismatch
 from training.frozen import FrozenEncoder
-from training.quick import QuickConfig, quick, targets
+from training.quick import QuickConfig, quick
 from training.reads import read_all
+from training.targets import class_probabilities
 
 
 @pytest.fixture(autouse=True)
@@ -210,8 +211,8 @@ def test_secondary_categories_share_their_weight() -> None:
 
     rows = [petition("a"), petition("a", "b"), petition("c", "a", "d")]
     expected = [[1, 0, 0, 0], [0.8, 0.2, 0, 0], [0.1, 0, 0.8, 0.1]]
-    np.testing.assert_allclose(targets(rows, "category", ["a", "b", "c", "d"], 0.2), expected)
-    assert targets(rows, "urgency", ["low", "normal"], 0.2).tolist() == [[0, 1]] * 3
+    np.testing.assert_allclose(class_probabilities(rows, "category", ["a", "b", "c", "d"], 0.2), expected)
+    assert class_probabilities(rows, "urgency", ["low", "normal"], 0.2).tolist() == [[0, 1]] * 3
 
 
 def test_shipped_config_reads_what_is_shipped() -> None:

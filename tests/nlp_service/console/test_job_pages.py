@@ -16,7 +16,7 @@ from nlp_service.roles import Role
 from nlp_service.settings import Settings
 from nlp_service.store import jobs, writing
 from tests.nlp_service.console.visitors import Visitor, at_this_machine, hidden, logged_in
-from tests.nlp_service.job_fakes import answer, rows, wait_for
+from tests.nlp_service.job_fakes import answer, rest, rows, wait_for
 from tests.nlp_service.offices import FixedClassifier
 
 HERE = "/console/jobs"
@@ -38,7 +38,7 @@ def visitor(tmp_path: Path) -> Iterator[Visitor]:
 @pytest.fixture
 def idle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Visitor]:
     """Files are taken in, and none is labelled."""
-    monkeypatch.setattr("nlp_service.job_runner.JobRunner.run_next", lambda runner: False)
+    rest(monkeypatch)
     with at_this_machine(build(tmp_path)) as visitor:
         yield visitor
 
