@@ -11,10 +11,12 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
+from zipfile import is_zipfile
 
 from nlp_service.tables.containers import check_parts
 from nlp_service.tables.headers import Merged, find_header
 from nlp_service.tables.table import Row, Table, extra, invalid, unique_names
+from nlp_service.tables.trial import survives
 
 ENDINGS = (".xlsx", ".xlsm", ".xls", ".ods")
 HEADER_SEARCH_ROWS = 30
@@ -57,7 +59,12 @@ def open_file(path: Path, sheet: str | None = None) -> Table:
     Args:
         sheet: the only one to read; None means all visible ones that hold the same table as the first.
     """
-    if path.suffix.lower() != ".xls":
+    if path.suffix.lower() == ".xls" and not is_zipfile(path):
+        if not survives(path):
+            raise invalid(
+                path, "is not a readable workbook, perhaps a harmful one; open it in Excel and save it as .xlsx"
+            )
+    else:
         check_parts(path)
     sheets, notes = _load(path, sheet)
     tables = [found for name, loaded in sheets if (found := _table(name, loaded)) is not None]

@@ -16,7 +16,7 @@ import xlsxwriter
 from nlp_service.errors import ErrorKind, PetitionError
 from nlp_service.tables import containers, open_table
 from tests.nlp_service.test_letters import docx, paragraph
-from tests.nlp_service.test_workbooks import ods, ods_row
+from tests.nlp_service.test_workbooks import ods, ods_row, xls
 
 MEMORY = 500_000  # KiB that a refusal may take
 
@@ -60,6 +60,19 @@ def test_a_workbook_that_is_an_archive_bomb(tmp_path: Path) -> None:
     path = replaced(xlsx(tmp_path / "bom.xlsx"), "xl/sharedStrings.xml", bomb)
     assert path.stat().st_size < 10_000_000
     assert "archive bomb" in refusal(path)
+
+
+def test_a_bomb_under_the_name_of_an_old_workbook(tmp_path: Path) -> None:
+    path = replaced(xlsx(tmp_path / "bom.xlsx"), "xl/sharedStrings.xml", lambda: iter([b"<sst>" + b"0" * 64 * 1024**2]))
+    assert "archive bomb" in refusal(path.rename(tmp_path / "bom.xls"))
+
+
+def test_an_old_workbook_whose_sectors_run_in_a_circle(tmp_path: Path) -> None:
+    data = bytearray(xls(tmp_path / "a.xls", ["text"], ["Mất nước"]).read_bytes())
+    directory, table = (struct.unpack_from("<I", data, at)[0] for at in (48, 76))
+    struct.pack_into("<I", data, 512 * (1 + table) + 4 * directory, directory)  # the sector that follows it is itself
+    (path := tmp_path / "vòng.xls").write_bytes(bytes(data))
+    assert "perhaps a harmful one" in refusal(path)
 
 
 def test_a_cell_of_many_megabytes_that_packs_badly(tmp_path: Path) -> None:
@@ -205,10 +218,11 @@ def test_external_entities_and_laughs_reach_nothing(tmp_path: Path) -> None:
     assert "damaged" in refusal(docx(tmp_path / "a.docx", paragraph("&l9;&x;"), before))
 
 
-@pytest.mark.parametrize("ending", [".xlsx", ".ods", ".docx", ".zip"])
+@pytest.mark.parametrize("ending", [".xlsx", ".xls", ".ods", ".docx", ".zip"])
 def test_whatever_is_cut_off_or_flipped_there_is_one_error_or_a_table(tmp_path: Path, ending: str) -> None:
     make: dict[str, Callable[[Path], object]] = {
         ".xlsx": xlsx,
+        ".xls": lambda path: xls(path, ["text"], ["Mất nước"]),
         ".ods": lambda path: ods(path, ods_row("text") + ods_row("Mất nước")),
         ".docx": lambda path: docx(path, paragraph("Mất nước")),
         ".zip": lambda path: zipfile.ZipFile(path, "w").writestr("a.txt", "Mất nước"),
@@ -216,7 +230,7 @@ def test_whatever_is_cut_off_or_flipped_there_is_one_error_or_a_table(tmp_path: 
     make[ending](path := tmp_path / f"whole{ending}")
     whole, draw = path.read_bytes(), random.Random(11)
     broken = tmp_path / f"broken{ending}"
-    for _ in range(120):
+    for _ in range(40 if ending == ".xls" else 120):
         data = bytearray(whole)
         if draw.random() < 0.3:
             del data[draw.randrange(len(data)) :]

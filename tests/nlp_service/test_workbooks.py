@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import xlsxwriter
+import xlwt
 
 from nlp_service.errors import ErrorKind, PetitionError
 from nlp_service.tables import open_table
@@ -120,6 +121,24 @@ def test_ods_is_read_with_the_empty_rest_of_its_sheet(tmp_path: Path) -> None:
     rest = '<table:table-row table:number-rows-repeated="1048570"><table:table-cell table:number-columns-repeated="16384"/></table:table-row>'
     path = ods(tmp_path / "in.ods", ods_row("STT", "Nội dung") + ods_row("1", "Mất nước") + rest)
     assert cells(path) == [{"STT": "1", "Nội dung": "Mất nước"}]
+
+
+def xls(path: Path, *rows: list[Any]) -> Path:
+    book = xlwt.Workbook()
+    sheet = book.add_sheet("Đơn")
+    for number, row in enumerate(rows):
+        for column, value in enumerate(row):
+            sheet.write(number, column, value)
+    book.save(str(path))
+    return path
+
+
+def test_old_workbooks_are_read(tmp_path: Path) -> None:
+    path = xls(tmp_path / "in.xls", ["STT", "Nội dung"], [1, "Mất nước sạch đã ba ngày"], [2, "Đường hỏng"])
+    assert cells(path) == [
+        {"STT": 1, "Nội dung": "Mất nước sạch đã ba ngày"},
+        {"STT": 2, "Nội dung": "Đường hỏng"},
+    ]
 
 
 def test_macros_stay_asleep_and_formulas_show_their_last_value(tmp_path: Path) -> None:
