@@ -44,6 +44,7 @@ from nlp_service.shadow import Shadow
 from nlp_service.staffing import Staffing
 from nlp_service.store import open_store, reach, upgrade
 from nlp_service.triage import Rules, load_rules
+from nlp_service.watch import Watch
 
 log = logging.getLogger(__name__)
 
@@ -164,6 +165,7 @@ def create_app(
         def took_over(office: Office) -> None:
             answers_now(office)
             metrics.model_switches.inc()
+            watch.wake()
 
         first = staffing.office(Model(loaded, in_force))
         first.batcher.start()
@@ -173,7 +175,10 @@ def create_app(
             settings, first, staffing.office, took_over, lambda problem: metrics.model_refused.set(problem is not None)
         )
         metrics.queue_depth.set_function(lambda: state.batcher.depth)
+        state.watch = watch = Watch(engine, lambda: state.office)
         state.serving.start()
+        metrics.registry.register(watch)
+        watch.start()
         runner = _jobs(app, engine, settings, metrics, job_classify)
         runner.start()
         if shadow:
@@ -184,6 +189,8 @@ def create_app(
         try:
             yield
         finally:
+            metrics.registry.unregister(watch)
+            await asyncio.to_thread(watch.close)
             await asyncio.to_thread(runner.stop)
             await state.serving.close()
             if shadow:

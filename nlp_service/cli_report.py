@@ -10,6 +10,7 @@ from nlp_service.errors import ErrorKind, PetitionError
 from nlp_service.settings import Settings
 
 if TYPE_CHECKING:
+    from nlp_service.drift_report import DriftReport
     from nlp_service.live import Rate
 
 app = typer.Typer(name="report", help="Reports: how right the model was, what drifts.", no_args_is_help=True)
@@ -29,7 +30,7 @@ def quality(
     from nlp_service.bundle import load_bundle
     from nlp_service.quality import BY, verdicts
     from nlp_service.quality import quality as summed
-    from nlp_service.store import open_store, snapshot, upgrade
+    from nlp_service.store import open_current, snapshot
 
     if by not in BY:
         raise typer.BadParameter(f"{by!r} is none of: {', '.join(BY)}", param_hint="--by")
@@ -37,9 +38,7 @@ def quality(
     version = model_version or load_bundle(settings.model).manifest.version
     first = day(since, "--since") if since else datetime.now(UTC) - timedelta(days=28)
     after = day(until, "--until") + timedelta(days=1) if until else datetime.now(UTC)
-    engine = open_store(settings.store)
-    upgrade(engine)
-    with snapshot(engine) as connection:
+    with snapshot(open_current(settings.store)) as connection:
         report = summed(verdicts(connection, version, first, after), version, first, after, by)
     if as_json:
         typer.echo(json.dumps(report.as_dict(), ensure_ascii=False, indent=1))
@@ -61,6 +60,75 @@ def quality(
     for head, pairs in report.overrides.items():
         for suggested, said, times in pairs:
             typer.echo(f"  {head:14s} {suggested} -> {said}: {times}")
+
+
+@app.command()
+def drift(
+    weeks: Annotated[int, typer.Option(min=1, max=520, help="How many weeks back, the one that runs included")] = 8,
+    by: Annotated[str, typer.Option(help="week or commune")] = "week",
+    against: Annotated[
+        str | None,
+        typer.Option(
+            help="Earlier time, YYYY-MM-DD:YYYY-MM-DD; if not given, weeks are compared with the model's reference.json, "
+            "a commune with all other petitions"
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON instead of a table")] = False,
+    fail: Annotated[bool, typer.Option("--fail", help="Exit code 1 if anything drifts")] = False,
+) -> None:
+    """Whether petitions have changed: categories, the model's confidence, length, unknown words; see docs/watch.md."""
+    from nlp_service.bundle import load_bundle
+    from nlp_service.drift_report import drift_report
+    from nlp_service.linear import LINEAR_FILE, LinearModel
+    from nlp_service.store import open_current, snapshot
+    from nlp_service.stored_profiles import BY
+
+    if by not in BY:
+        raise typer.BadParameter(f"{by!r} is none of: {', '.join(BY)}", param_hint="--by")
+    earlier = _period(against) if against else None
+    settings = Settings()
+    bundle = load_bundle(settings.model)
+    linear = LinearModel.load(bundle.directory / LINEAR_FILE) if LINEAR_FILE in bundle.manifest.files else None
+    with snapshot(open_current(settings.store)) as connection:
+        knows = linear.knows if linear else None
+        report = drift_report(connection, bundle, knows, datetime.now(UTC), weeks, by, earlier)
+    if as_json:
+        typer.echo(json.dumps(report.as_dict(), ensure_ascii=False, indent=1))
+    else:
+        _tell_drift(report)
+    raise typer.Exit(1 if fail and report.drifting else 0)
+
+
+def _tell_drift(report: "DriftReport") -> None:
+    from nlp_service.drift import FAR, LEAST, Verdict
+
+    typer.echo(f"model {report.model_version}, {report.since:%Y-%m-%d} to {report.until:%Y-%m-%d}")
+    typer.echo(f"compared with {report.against}")
+    typer.echo(f"{report.by:10s} {'':10s} petitions  against   PSI  p")
+    for found in report.findings:
+        if found.psi is None or found.p is None:
+            continue
+        moved = "; ".join(f"{move.bin} {100 * move.before:.0f} % -> {100 * move.now:.0f} %" for move in found.moved)
+        verdict = f"DRIFTING: {moved}" if found.verdict is Verdict.DRIFTING else found.verdict.value
+        typer.echo(
+            f"{found.group:10s} {found.feature:10s} {found.count:9d} {found.against:8d}  {found.psi:4.2f}  {found.p:.5f}  {verdict}"
+        )
+    few = sorted({found.group for found in report.findings if found.verdict is Verdict.TOO_FEW})
+    if few:
+        typer.echo(f"too few for at least one of the four (under {LEAST} on one side): {', '.join(few)}")
+    typer.echo(
+        f"drifting: PSI {FAR} or more, and not by chance; left out: {report.repeats} repeats, {report.others} of other models"
+    )
+
+
+def _period(text: str) -> tuple[datetime, datetime]:
+    first, colon, last = text.partition(":")
+    if not colon:
+        raise PetitionError(
+            ErrorKind.INVALID_REQUEST,
+            f"--against '{text}' is no time; write it as YYYY-MM-DD:YYYY-MM-DD, first and last day",
+        )
+    return day(first, "--against"), day(last, "--against") + timedelta(days=1)
 
 
 def told(rate: "Rate") -> str:

@@ -94,6 +94,10 @@ class LinearModel:
                 dict(zip(heads, arrays["sizes"].tolist(), strict=True)),
             )
 
+    def knows(self, word: str) -> bool:
+        """Whether a lower-case word is one that the training petitions have at least twice."""
+        return word in self._words
+
     def _rows_of_letters(self, text: str) -> tuple[int, ...]:
         return tuple(self._letters[gram] for gram in letter_grams(text) if gram in self._letters)
 

@@ -4,6 +4,7 @@
     models/previous    the directories that answered before it, a name a line, the newest last
     models/NAME/       a model directory (bundle.py), never changed once it is there
     models/NAME/gates.json   how it compared with the model it is to follow (`petitions-train compare`)
+    models/NAME/reference.json   what drift is measured from (reference.py)
 
 Pointers are replaced whole and flushed to the disk: whoever reads one sees the old name or the new one.
 """

@@ -11,15 +11,20 @@ from nlp_service.agreement import agreement, readings
 from nlp_service.console import figures, words
 from nlp_service.console.access import Reader
 from nlp_service.console.pages import Pages, office
+from nlp_service.drift import FAR, Verdict
 from nlp_service.serving import Serving
 from nlp_service.shadow_counts import comparisons
 from nlp_service.store import snapshot
+from nlp_service.watch import BEFORE, REFERENCE, WEEKS_BEFORE, Seen, Watch
 
 PERIODS = (30, 90)
 """Days of the desk's work that are looked back on."""
 
 HEAD_NAMES = {"category": "Lĩnh vực", "urgency": "Mức khẩn", "petition_type": "Loại đơn"}
 SHADOW_HEADS = {**HEAD_NAMES, "zone": "Vùng"}
+FEATURE_NAMES = {"category": "Lĩnh vực", "confidence": "Độ chắc của máy", "length": "Độ dài", "unknown": "Từ lạ"}
+COMPARED = {BEFORE: "So với các tuần trước", REFERENCE: "So với đơn đã thử"}
+VERDICTS = {Verdict.STABLE: "không đổi", Verdict.DRIFTING: "có thay đổi", Verdict.TOO_FEW: "quá ít đơn"}
 
 
 def add_pages(app: FastAPI, pages: Pages) -> None:
@@ -52,8 +57,19 @@ def add_pages(app: FastAPI, pages: Pages) -> None:
             classes=figures.classes(scores, names),
             label_names={**words.ZONES, **names},
             shadow_heads=SHADOW_HEADS,
+            drift=_drift(request, manifest.version),
+            features=FEATURE_NAMES,
+            compared=COMPARED,
+            verdicts=VERDICTS,
+            weeks_before=WEEKS_BEFORE,
+            far=FAR,
             **_live(request, manifest.version),
         )
+
+
+def _drift(request: Request, version: str) -> Seen | None:
+    watch: Watch = request.app.state.watch
+    return watch.seen if watch.seen and watch.seen.model_version == version else None
 
 
 def _live(request: Request, version: str) -> dict[str, Any]:

@@ -74,6 +74,7 @@ class FixedClassifier:
     def __init__(self) -> None:
         self.bundle = _shipped_bundle()
         self.encoder = SimpleNamespace(name="fixed")
+        self.linear = None
         self.reader = SimpleNamespace(segmenter=SimpleNamespace(version="fixed"), wording=str)
         self.calls = 0
 

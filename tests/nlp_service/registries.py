@@ -18,14 +18,14 @@ def add_model(models: Path, name: str, **changes: Any) -> Path:
     directory = models / name
     directory.mkdir(parents=True)
     for file in SHIPPED.iterdir():
-        if file.name not in ("manifest.json", "gates.json"):
+        if file.name not in ("manifest.json", "gates.json", "reference.json"):
             try:
                 os.link(file, directory / file.name)
             except OSError:  # another file system
                 shutil.copyfile(file, directory / file.name)
     manifest = json.loads((SHIPPED / "manifest.json").read_bytes()) | {"version": name}
     for field, value in changes.items():
-        manifest[field] = {**manifest[field], **value} if isinstance(value, dict) else value
+        manifest[field] = {**manifest.get(field, {}), **value} if isinstance(value, dict) else value
     (directory / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
     return directory
 

@@ -151,3 +151,35 @@ def test_commands_say_what_happened(settings: Settings, monkeypatch: pytest.Monk
     )
     assert "current: a (before: b)" in run("rollback", "--reason", "thử")
     assert "nothing was compared in 30 days" in run("shadow")
+
+
+def test_show_says_what_a_model_comes_from(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = {
+        "code": {"version": "9.9", "commit": "abc123", "changed": True},
+        "run": {
+            "command": "quick",
+            "config_sha256": "d" * 64,
+            "seed": 13,
+            "encoder": "a",
+            "started": "2026-05-01T01:02:03+00:00",
+        },
+        "recalibrated_from": "a1",
+    }
+    sides = {
+        "train": {
+            "count": 50,
+            "sha256": "e" * 64,
+            "real": 20,
+            "period": ["2026-01-05", "2026-03-09"],
+            "sets": [{"name": "own", "count": 30}, {"name": "pulled", "count": 20}],
+        }
+    }
+    add_model(settings.model.parent, "d", provenance=made, trained_on=sides)
+    monkeypatch.setenv("PETITIONS_MODEL", str(settings.model))
+    shown = CliRunner().invoke(app, ["models", "show", "d"], catch_exceptions=False).output
+    assert (
+        "50 petitions, 20 real, received 2026-01-05 to 2026-03-09, from own and pulled, sha256 eeeeeeeeeeee…" in shown
+    )
+    assert "code\tpetitions 9.9, commit abc123 with changes" in shown
+    assert "run\tquick from a, seed 13, 2026-05-01T01:02:03+00:00 to ?, config sha256 dddddddddddd…" in shown
+    assert "recalibrated\tweights of a1" in shown

@@ -15,6 +15,7 @@ from nlp_service.settings import Settings
 from nlp_service.store import predictions, reviews, writing
 from tests.nlp_service.console.visits import log_in
 from tests.nlp_service.offices import DOUBTFUL, FixedClassifier, local_client, shipped_rules, shipped_taxonomy
+from tests.nlp_service.stored import MODEL, keep, row
 
 LABELS = [category.id for category in shipped_taxonomy().categories]
 Open = Callable[[dict[str, Any]], TestClient]
@@ -98,6 +99,15 @@ def test_the_page_shows_curve_matrix_and_classes_without_any_style_or_script_of_
     assert "1,52" in found and "94 % (94/100" in found
     main = found.split("<main", 1)[1]
     assert " style=" not in main and "<script" not in main and " onclick" not in main
+
+
+def test_what_it_learnt_from_is_told_as_the_manifest_has_it(opened: Open) -> None:
+    assert "không dùng đơn thật của công dân để dạy" in page(opened({"trained_on": {"train": {"count": 50}}}))
+    part = {"count": 5000, "real": 1200, "period": ["2026-01-05", "2026-03-09"]}
+    found = page(opened({"trained_on": {"train": part, "dev": {"count": 80, "real": 0}}}))
+    assert "để dạy: 5.000 đơn (nhận từ 05/01/2026 đến 09/03/2026); để chỉnh ngưỡng: 80 đơn." in found
+    assert "Trong đó 1.200 đơn thật" in found
+    assert "không dùng đơn thật" not in found and "Chưa học từ đơn thật" not in found
 
 
 def test_every_number_of_a_drawing_is_in_a_table_too(opened: Open) -> None:
@@ -192,6 +202,27 @@ def test_the_page_says_since_when_the_model_answers(opened: Open, engine: Engine
         at = datetime(2026, 11, 27, 2, 30, tzinfo=UTC)
         connection.execute(predictions.update().values(model_version="petition-b", at=at))
     assert "27/11/2026 09:30 (đơn đầu tiên được lưu)" in page(client)
+
+
+def drift_part(client: TestClient) -> str:
+    client.app.state.watch.look()  # type: ignore[attr-defined]
+    return page(client).split('<h2 id="drift">', 1)[1].split("</section>", 1)[0]
+
+
+def test_the_page_tells_in_words_what_has_changed_since_the_weeks_before(opened: Open, engine: Engine) -> None:
+    last = datetime.now(UTC) - timedelta(weeks=1)
+    keep(engine, [row(last, category="other") for _ in range(40)])
+    keep(engine, [row(last - timedelta(weeks=2), category="land_administration") for _ in range(40)])
+    name = next(c.name for c in shipped_taxonomy().categories if c.id == "land_administration")
+    found = drift_part(opened({"version": MODEL}))
+    rows = dict(re.findall(r'<th scope="row">([^<]+)</th>(.*?)</tr>', found))
+    assert "<strong>có thay đổi</strong> (" in rows["Lĩnh vực"] and f"{name} 100 % → 0 %" in rows["Lĩnh vực"]
+    assert "không đổi (0,00)" in rows["Độ dài"] and "quá ít đơn" in rows["Từ lạ"]
+
+
+def test_without_petitions_the_page_says_that_they_are_too_few(opened: Open) -> None:
+    found = drift_part(opened({"version": MODEL}))
+    assert found.count("<td>quá ít đơn</td>") >= 4 and "<strong>" not in found
 
 
 @pytest.mark.parametrize("role", list(Role))
