@@ -3,7 +3,8 @@
     manifest.json     versions, label order, temperatures, thresholds, file hashes, scores
     model.onnx        the network, weights in fp16
     model.int8.onnx   the same, weights in int8
-    vocab.txt bpe.codes taxonomy.yaml README.md (model card)
+    vocab.txt bpe.codes taxonomy.yaml
+    README.md README.vi.md   the model card, written from the manifest; no hash covers it
     emergency.yaml    signs of an emergency, read beside the model
     linear.npz        a linear model whose margins are added to the network's logits
     diacritics.npz    restores marks in texts typed without, if the model was taught with it
@@ -79,13 +80,61 @@ class PredictionSets(_Strict):
     threshold: float = Field(ge=0, le=1)
 
 
+class Code(_Strict):
+    """The program that made a model.
+
+    Attributes:
+        version: of the package.
+        commit: of the git work tree that it ran from; None outside one.
+        changed: whether the program's files differed from that commit; None outside a work tree.
+    """
+
+    version: str
+    commit: str | None = None
+    changed: bool | None = None
+
+
+class Run(_Strict):
+    """The training that a model's weights come from.
+
+    Attributes:
+        command: of `petitions-train`.
+        config_sha256: of the run's config; see `training.provenance`.
+        encoder: what the config names; for `quick` the version of the model whose encoder was kept.
+        started, ended: ISO 8601 with zone; None for runs of before this was noted.
+    """
+
+    command: Literal["fit", "quick"]
+    config_sha256: str
+    seed: int
+    encoder: str
+    started: str | None = None
+    ended: str | None = None
+
+
+class Provenance(_Strict):
+    """How a model came about.
+
+    Attributes:
+        code: of the run, or of the calibration where that came later; None where nobody noted it.
+        recalibrated_from: version with the same weights whose thresholds were chosen anew.
+    """
+
+    code: Code | None = None
+    run: Run | None = None
+    recalibrated_from: str | None = None
+
+
 class Manifest(_Strict):
     """manifest.json. Extra keys are refused: a typo must not silently fall back to a default.
 
     Attributes:
+        trained_on: a side of the data (`train`, `dev`) and its `count` and `sha256`; since provenance is kept also how many
+            are `real`, the `sets` they come from, and the `period` of receipt (first and last day) where rows are dated.
         linear: for every head what the linear model's margins are multiplied by before they are added to the network's
             logits; empty without a linear model.
         prediction_sets: for a head, how its sets are made; empty in models calibrated before there were any.
+        provenance: None in models made before it was kept.
     """
 
     format: Literal[1]
@@ -105,6 +154,7 @@ class Manifest(_Strict):
     prediction_sets: dict[str, PredictionSets] = {}
     files: dict[str, str]
     scores: dict[str, Any]
+    provenance: Provenance | None = None
 
     @model_validator(mode="after")
     def _windows_advance(self) -> "Manifest":

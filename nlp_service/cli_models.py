@@ -10,6 +10,7 @@ from nlp_service.settings import Settings
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
+    from nlp_service.bundle import Provenance
     from nlp_service.live import Rate
     from nlp_service.shadow_counts import Comparison
 
@@ -57,6 +58,7 @@ def models_show(version: VersionArgument) -> None:
         ("text form", f"{manifest.text_version}, {manifest.segmenter}"),
         ("thresholds", f"auto {limits.auto}, suggest {limits.suggest}, emergency {limits.emergency}"),
         *((f"trained on {name}", _part(of)) for name, of in manifest.trained_on.items()),
+        *_made(manifest.provenance),
         *((f"scores, {name}", told) for name, told in headline(manifest.scores).items()),
     ]
     if gates is None:
@@ -140,7 +142,31 @@ def models_reread(
 def _part(of: Any) -> str:
     if not isinstance(of, dict):
         return str(of)
-    return f"{of.get('count', '?')} petitions, sha256 {str(of.get('sha256', '?'))[:12]}…"
+    told = [f"{of.get('count', '?')} petitions"]
+    if "real" in of:
+        told.append(f"{of['real']} real")
+    if days := of.get("period"):
+        told.append(f"received {days[0]} to {days[1]}")
+    if sets := of.get("sets"):
+        told.append(f"from {' and '.join(part['name'] for part in sets)}")
+    return f"{', '.join(told)}, sha256 {str(of.get('sha256', '?'))[:12]}…"
+
+
+def _made(provenance: "Provenance | None") -> list[tuple[str, str]]:
+    if provenance is None:
+        return []
+    lines = []
+    if provenance.recalibrated_from:
+        lines.append(("recalibrated", f"weights of {provenance.recalibrated_from}"))
+    if code := provenance.code:
+        commit = f", commit {code.commit}{' with changes' if code.changed else ''}" if code.commit else ""
+        lines.append(("code", f"petitions {code.version}{commit}"))
+    if run := provenance.run:
+        when = f", {run.started or '?'} to {run.ended or '?'}"
+        lines.append(
+            ("run", f"{run.command} from {run.encoder}, seed {run.seed}{when}, config sha256 {run.config_sha256[:12]}…")
+        )
+    return lines
 
 
 def _told(found: "Comparison") -> list[str]:

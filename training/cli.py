@@ -191,10 +191,11 @@ def evaluate(
     from nlp_service.pipeline import PetitionClassifier
     from nlp_service.taxonomy import EMERGENCY
     from training.baseline import Baseline
-    from training.card import write_card
+    from training.card_files import record_scores
     from training.data import read_petitions
     from training.evaluate import evaluate as evaluate_set
-    from training.report import summary_table, write_report
+    from training.report import write_report
+    from training.score_table import summary_table
 
     # The network that calibration read: the figures are then the same on a machine whose service takes the other one.
     classifier = PetitionClassifier.load(model, Runtime.ONNXRUNTIME)
@@ -210,7 +211,7 @@ def evaluate(
     reports = {name: evaluate_set(classifier, rows, baseline) for name, rows in sets.items() if rows}
     write_report(reports, labels, f"Evaluation of {manifest.version}", output)
     if card:
-        write_card(resolve(model), reports)
+        record_scores(resolve(model), reports)
     typer.echo(summary_table(reports))
 
 

@@ -1,4 +1,4 @@
-"""`petitions-train`'s commands on models: quick, compare. Parse, call, print."""
+"""`petitions-train`'s commands on models: quick, compare, reference. Parse, call, print."""
 
 import json
 from pathlib import Path
@@ -14,6 +14,11 @@ CURRENT = Path("models/current")
 PETITIONS = Path("datasets/petitions")
 GATES = Path("training/configs/gates.toml")
 
+AutoPrecision = Annotated[
+    float | None,
+    typer.Option(min=0.5, max=0.999, help="Precision to state for what is routed automatically; 0.95 if not given"),
+]
+
 
 @commands.command()
 def quick(
@@ -22,10 +27,7 @@ def quick(
     run: Annotated[Path, typer.Option(help="Directory that remembers what the encoder says of each text")],
     model: Annotated[Path, typer.Option(help="Model whose encoder is kept: directory or pointer file")] = CURRENT,
     version: Annotated[str | None, typer.Option(help="Version in answers; the directory's name if not given")] = None,
-    auto_precision: Annotated[
-        float | None,
-        typer.Option(min=0.5, max=0.999, help="Precision to state for what is routed automatically; 0.95 if not given"),
-    ] = None,
+    auto_precision: AutoPrecision = None,
 ) -> None:
     """Learn the heads of a model anew on its frozen encoder, in minutes: new labels, corrected ones, a new category."""
     from training.calibration import AUTO_PRECISION
@@ -58,3 +60,44 @@ def compare(
     verdict = "passed" if report["passed"] else "not passed"
     typer.echo(f"{report['candidate']} against {report['against']}: gates {verdict}; {output / 'report.md'}")
     raise typer.Exit(0 if report["passed"] else 1)
+
+
+@commands.command()
+def reference(
+    model: Annotated[Path, typer.Argument(help="Model directory or pointer file; reference.json is written into it")],
+    data: Annotated[Path, typer.Argument(help="Directory with the part's JSONL file")] = PETITIONS,
+    part: Annotated[str, typer.Option(help="Which part; not the one the model was trained on")] = "dev",
+) -> None:
+    """How a model sees petitions it was not trained on: what `petitions report drift` measures from."""
+    from training.reference import write_reference
+
+    made = write_reference(model, data, part)
+    typer.echo(f"{made.model_version}: reference.json of {made.petitions} petitions ({made.part})")
+
+
+@commands.command()
+def card(
+    model: Annotated[Path, typer.Argument(help="Model directory or pointer file")],
+    data: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Directories it was made from, in their order: of those with its hash, period and origin are noted"
+        ),
+    ] = None,
+    technical_file: Annotated[
+        Path | None, typer.Option(help="Copy of docs/technical-file.md to put the model into")
+    ] = None,
+) -> None:
+    """Write the model cards (English and Vietnamese) anew from what the directory says: scores, gates, provenance."""
+    from nlp_service.bundle import resolve
+    from training.card_files import record_data, write_cards, write_technical_file
+
+    directory = resolve(model)
+    if data:
+        sides = record_data(directory, data)
+        typer.echo(f"petitions with the manifest's hash: {', '.join(sides) or 'none, so nothing was noted of them'}")
+    write_cards(directory)
+    typer.echo(f"written: {directory / 'README.md'}, {directory / 'README.vi.md'}")
+    if technical_file is not None:
+        write_technical_file(directory, technical_file)
+        typer.echo(f"written: {technical_file}")

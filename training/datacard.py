@@ -34,7 +34,7 @@ def data_card(parts: Mapping[str, Sequence[Row]], taxonomy: Taxonomy, source: Ma
             side: {"count": len(part), "sha256": digest(petition for petition, _ in part)}
             for side, part in parts.items()
         },
-        "periods": {side: _period(origin for _, origin in part) for side, part in parts.items()},
+        "periods": {side: period(origin for _, origin in part) for side, part in parts.items()},
         "groups": len({petition.group for petition in petitions}),
         "conflicts": len(parts.get("conflicts", ())),
         "one_reader": sum(origin.get("readers", 1) == 1 for origin in origins),
@@ -88,7 +88,8 @@ def card_text(card: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _period(origins: Iterable[Mapping[str, Any]]) -> list[str] | None:
+def period(origins: Iterable[Mapping[str, Any]]) -> list[str] | None:
+    """First and last day of receipt, as ISO dates; None where no row is dated."""
     days = sorted(origin["received_at"] for origin in origins if origin.get("received_at"))
     return [days[0], days[-1]] if days else None
 

@@ -18,7 +18,7 @@ from nlp_service.text import strip_diacritics
 from training.augment import slip
 from training.baseline import Baseline
 from training.calibration import NEVER, expected_calibration_error
-from training.data import Petition
+from training.data import Petition, digest
 from training.reads import read_all, read_logits, stack
 
 Floats = npt.NDArray[np.float32]
@@ -47,7 +47,7 @@ def evaluate(
     logits = stack([read.logits for read in reads])
     probabilities = {head: softmax(logits[head], manifest.heads[head].temperature) for head in HEADS}
     labels = {head: manifest.heads[head].labels for head in HEADS}
-    report: dict[str, Any] = {"count": len(petitions)}
+    report: dict[str, Any] = {"count": len(petitions), "sha256": digest(petitions)}
     report["category"] = category_scores(probabilities["category"], petitions, labels["category"])
     for head in ("urgency", "petition_type"):
         report[head] = head_scores(probabilities[head], petitions, head, labels[head])

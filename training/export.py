@@ -1,6 +1,5 @@
 """From a finished run to a model directory: torch -> ONNX (fp16 weights and int8), checked against torch, calibrated, hashed."""
 
-import json
 import logging
 import shutil
 import tempfile
@@ -19,7 +18,7 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from nlp_service import text
-from nlp_service.bundle import HEADS, MANIFEST, Head, Manifest, Thresholds, sha256
+from nlp_service.bundle import HEADS, Head, Manifest, Thresholds, sha256
 from nlp_service.diacritics import DIACRITICS_FILE
 from nlp_service.emergency import LEXICON_FILE
 from nlp_service.encoder import FLOAT_FILE, INT8_FILE, OUTPUTS, OnnxEncoder
@@ -31,9 +30,11 @@ from nlp_service.taxonomy import load_taxonomy
 from nlp_service.text import check
 from nlp_service.tokens import CODES_FILE, VOCABULARY_FILE
 from training.calibration import AUTO_PRECISION
+from training.card_files import write_cards
 from training.data import Petition
 from training.fit import load_run
 from training.model import PetitionModel
+from training.provenance import of_fit
 from training.reads import read_all, stack
 from training.recalibrate import calibrated_manifest, new_version, open_draft, write_manifest
 from training.sets import read_sets
@@ -75,6 +76,7 @@ def export(run: Path, output: Path, version: str, auto_precision: float = AUTO_P
         for_similarity([scratch / INT8_FILE, scratch / FLOAT_FILE], _training_windows(summary, scratch))
         manifest = _calibrated_manifest(model, summary, scratch, version, auto_precision)
         write_manifest(scratch, manifest)
+        write_cards(scratch)
     return manifest
 
 
@@ -179,6 +181,7 @@ def _calibrated_manifest(
         thresholds=Thresholds(auto=1, suggest=1, emergency=0.5, legal_doubt=0.2),
         files={name: sha256(directory / name) for name in names},
         scores={},
+        provenance=of_fit(summary),
     )
     classifier = open_draft(directory, draft)
     dev = read_sets(config["data"], taxonomy)["dev"]
@@ -217,13 +220,3 @@ def _compare(
         raise ExportMismatch(
             f"{INT8_FILE} agrees with torch on {agreement:.3f} of {len(rows)} categories, limit {MIN_INT8_AGREEMENT}"
         )
-
-
-def write_scores(directory: Path, scores: dict[str, Any]) -> None:
-    """Put evaluation scores into the manifest; nothing that a hash covers changes."""
-    path = directory / MANIFEST
-    content = json.loads(path.read_text(encoding="utf-8"))
-    content["scores"] = scores
-    scratch = path.with_suffix(".tmp")
-    scratch.write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-    scratch.rename(path)

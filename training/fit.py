@@ -9,7 +9,7 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -28,19 +28,23 @@ from nlp_service.segment import UndertheseaSegmenter
 from nlp_service.taxonomy import load_taxonomy
 from nlp_service.text import normalise
 from nlp_service.tokens import CODES_FILE, VOCABULARY_FILE
-from training import checkpoint
+from training import checkpoint, provenance, sinks
 from training.augment import Copies, vary
 from training.batches import batches, linear
 from training.data import Petition, digest
 from training.linear import fit_linear
 from training.model import PetitionModel, load_encoder, parameter_groups, resolve_encoder
 from training.pooling import pad
-from training.precision import autocast
+from training.precision import autocast, device
 from training.sets import read_sets
+from training.targets import class_probabilities
 
 log = logging.getLogger(__name__)
 
 WEIGHTS = "model.safetensors"
+
+SAVED_EVERY = 600.0
+"""Seconds of training that a kill may cost; the end of an epoch is saved too."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,7 @@ class FitConfig:
         diacritics: file of the restorer of marks that the model will be served with.
         lexicon: file of the emergency lexicon that goes with the model.
         linear: also train the linear model that stands beside the network.
+        report_to: where the figures of every epoch also go: see `training.sinks`.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
@@ -84,6 +89,7 @@ class FitConfig:
     window: int = 256
     window_overlap: int = 64
     max_windows: int = 4
+    report_to: list[sinks.Name] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -110,6 +116,12 @@ def fit(config: FitConfig, run: Path) -> dict[str, Any]:
     if settled.exists() and json.loads(settled.read_text()) != asked:
         raise ValueError(f"{run} holds a run of another config or other petitions; give this one its own directory")
     settled.write_text(json.dumps(asked, indent=1))
+    # Noted before training: files may change meanwhile.
+    noted = {
+        "started": provenance.started(run),
+        "code": provenance.code().model_dump(),
+        "data": provenance.petitions_used(config.data, sides),
+    }
     directory = resolve_encoder(config.encoder)
     for name in (VOCABULARY_FILE, CODES_FILE):
         shutil.copyfile(directory / name, run / name)
@@ -127,7 +139,8 @@ def fit(config: FitConfig, run: Path) -> dict[str, Any]:
         load_encoder(directory, config.dropout), {head: len(ids) for head, ids in labels.items()}, config.dropout
     )
     dev = [_example(p, p.text, reader, config) for p in parts["dev"]]
-    history = _train(config, model, parts["train"], dev, labels, reader, run)
+    with sinks.opened(config.report_to, run, asdict(config)) as report:
+        history = _train(config, model, parts["train"], dev, labels, reader, run, report)
     if config.linear:
         fit_linear(
             [reader.wording(normalise(p.text)) for p in parts["train"]],
@@ -136,14 +149,15 @@ def fit(config: FitConfig, run: Path) -> dict[str, Any]:
             run / LINEAR_FILE,
             config.seed,
         )
-    save_file({name: t.detach().contiguous() for name, t in model.state_dict().items()}, run / WEIGHTS)
+    save_file({name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}, run / WEIGHTS)
     (run / "encoder_config.json").write_text(model.encoder.config.to_json_string(), encoding="utf-8")
     summary = {
         "config": asdict(config),
         "labels": labels,
         "encoder": _encoder_identity(config.encoder, directory),
         "segmenter": segmenter.version,
-        "data": {name: {"count": len(rows), "sha256": digest(rows)} for name, rows in parts.items()},
+        **noted,
+        "ended": provenance.now(),
         "environment": {
             "python": platform.python_version(),
             "torch": torch.__version__,
@@ -177,19 +191,12 @@ def _example(petition: Petition, text: str, reader: Reader, config: FitConfig) -
 def _targets(
     examples: Sequence[Example], labels: dict[str, list[str]], secondary_weight: float
 ) -> dict[str, torch.Tensor]:
-    """Class probabilities, (examples, classes); secondary categories share `secondary_weight` of the category's."""
-    targets = {}
-    for head, ids in labels.items():
-        matrix = torch.zeros(len(examples), len(ids))
-        for row, example in enumerate(examples):
-            matrix[row, ids.index(example.petition.label(head))] = 1.0
-            others = example.petition.secondary if head == "category" else ()
-            if others:
-                matrix[row] *= 1 - secondary_weight
-                for other in others:
-                    matrix[row, ids.index(other)] += secondary_weight / len(others)
-        targets[head] = matrix
-    return targets
+    """Class probabilities, (examples, classes), as `training.targets` gives them."""
+    petitions = [example.petition for example in examples]
+    return {
+        head: torch.from_numpy(class_probabilities(petitions, head, ids, secondary_weight)).float()
+        for head, ids in labels.items()
+    }
 
 
 def class_weights(petitions: Sequence[Petition], head: str, ids: list[str], power: float) -> torch.Tensor:
@@ -201,12 +208,13 @@ def class_weights(petitions: Sequence[Petition], head: str, ids: list[str], powe
 
 def pooled_logits(model: PetitionModel, examples: Sequence[Example], heads: Sequence[str]) -> dict[str, torch.Tensor]:
     """Logits a petition: the mean over its windows, as serving pools them."""
+    place = next(model.parameters()).device
     matrix, mask = pad([window for example in examples for window in example.windows])
-    owner = torch.tensor([row for row, example in enumerate(examples) for _ in example.windows])
-    outputs = model(matrix, mask)
+    owner = torch.tensor([row for row, example in enumerate(examples) for _ in example.windows], device=place)
+    outputs = model(matrix.to(place), mask.to(place))
     pooled = {}
     for head, logits in zip(heads, outputs, strict=False):
-        total = torch.zeros(len(examples), logits.shape[1], dtype=logits.dtype).index_add(0, owner, logits)
+        total = logits.new_zeros(len(examples), logits.shape[1]).index_add(0, owner, logits)
         pooled[head] = total / torch.bincount(owner, minlength=len(examples)).unsqueeze(1)
     return pooled
 
@@ -219,21 +227,24 @@ def _train(
     labels: dict[str, list[str]],
     reader: Reader,
     run: Path,
+    report: sinks.Log,
 ) -> list[dict[str, float]]:
+    place = device()
+    model.to(place)
     groups = parameter_groups(model, config.learning_rate, config.layer_decay, config.head_rate, config.weight_decay)
     optimiser = torch.optim.AdamW(groups, betas=(0.9, 0.98), fused=True)
-    weights = {head: class_weights(petitions, head, ids, config.balance) for head, ids in labels.items()}
+    weights = {head: class_weights(petitions, head, ids, config.balance).to(place) for head, ids in labels.items()}
     scale = {"category": 1.0, "urgency": config.urgency_weight, "petition_type": config.type_weight}
     state = checkpoint.load(run / "checkpoint", model, optimiser)
     history: list[dict[str, float]] = state.get("history", [])
     copies = Copies(config.undiacritised, config.misread, config.lower, config.slips, config.headless)
-    steps = math.ceil(len(petitions) / config.batch_size) * config.epochs
-    step = int(state.get("step", 0))
+    steps_of_epoch = math.ceil(len(petitions) / config.batch_size)
+    steps = steps_of_epoch * config.epochs
+    step, total, seen = int(state.get("step", 0)), float(state.get("total", 0)), int(state.get("seen", 0))
     for epoch in range(len(history), config.epochs):
-        # Everything random in an epoch follows from (seed, epoch): a resumed run is the uninterrupted one.
+        # Everything random follows from the seed and the number of the epoch or step: a resumed run is the uninterrupted one.
         generator = random.Random(config.seed * 1000 + epoch)
-        torch.manual_seed(config.seed * 1000 + epoch)
-        started, total, seen = time.monotonic(), 0.0, 0
+        started = saved = time.monotonic()
         examples = [
             _example(
                 p,
@@ -244,18 +255,20 @@ def _train(
             for p in petitions
         ]
         model.train()
-        for chosen in batches([example.length for example in examples], config.batch_size, generator):
+        order = batches([example.length for example in examples], config.batch_size, generator)
+        for chosen in order[step - epoch * steps_of_epoch :]:
+            torch.manual_seed(config.seed * 1_000_000 + step)
             batch = [examples[i] for i in chosen]
             rate = linear(step / steps, config.warmup)
             for group in optimiser.param_groups:
                 group["lr"] = group["initial_lr"] * rate
-            with autocast():
+            with autocast(place):
                 logits = {head: row.float() for head, row in pooled_logits(model, batch, list(labels)).items()}
             targets = _targets(batch, labels, config.secondary_weight)
-            loss = torch.zeros(())
+            loss = torch.zeros((), device=place)
             for head in labels:
                 loss = loss + scale[head] * functional.cross_entropy(
-                    logits[head], targets[head], weights[head], label_smoothing=config.label_smoothing
+                    logits[head], targets[head].to(place), weights[head], label_smoothing=config.label_smoothing
                 )
             optimiser.zero_grad()
             loss.backward()
@@ -264,8 +277,14 @@ def _train(
             step += 1
             total += float(loss.detach()) * len(batch)
             seen += len(batch)
+            if time.monotonic() - saved >= SAVED_EVERY:
+                part = {"step": step, "history": history, "total": total, "seen": seen}
+                checkpoint.save(run / "checkpoint", model, optimiser, part)
+                saved = time.monotonic()
         scores = _dev_scores(model, dev, labels)
         history.append({"epoch": epoch + 1, "loss": total / seen, **scores})
+        total, seen = 0.0, 0
+        report(history[-1], step)
         log.info("epoch %d of %d, %.0f s: %s", epoch + 1, config.epochs, time.monotonic() - started, history[-1])
         checkpoint.save(run / "checkpoint", model, optimiser, {"step": step, "history": history})
     return history

@@ -8,7 +8,7 @@ import logging
 import os
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import ClassVar
@@ -25,8 +25,10 @@ from nlp_service.encoder import FLOAT_FILE, INT8_FILE, OnnxEncoder
 from nlp_service.linear import LINEAR_FILE
 from nlp_service.pipeline import PetitionClassifier
 from nlp_service.taxonomy import Taxonomy, load_taxonomy
+from training import provenance
 from training.calibration import AUTO_PRECISION
-from training.data import Petition, digest
+from training.card_files import write_cards
+from training.data import Petition
 from training.export import MIN_INT8_AGREEMENT, ExportMismatch
 from training.fit import class_weights
 from training.frozen import FrozenEncoder
@@ -35,10 +37,9 @@ from training.linear import fit_linear
 from training.reads import read_all, stack
 from training.recalibrate import calibrated_manifest, new_version, open_draft, write_manifest
 from training.sets import read_sets
+from training.targets import class_probabilities
 
 log = logging.getLogger(__name__)
-
-Doubles = npt.NDArray[np.float64]
 
 COMPARED = 200
 """Dev petitions that both networks of the new model must agree on: OpenVINO serves the one in floats."""
@@ -83,10 +84,12 @@ def quick(
         PetitionError: INVALID_MODEL, INVALID_TAXONOMY; a dev petition that cannot be read.
         ValueError: a petition does not fit the taxonomy.
     """
+    started = provenance.now()
     taxonomy = load_taxonomy(Path(config.taxonomy))
     if config.lexicon:
         load_lexicon(Path(config.lexicon))
     sides = read_sets(config.data, taxonomy)
+    used = provenance.petitions_used(config.data, sides)
     # The service refuses a text of marks alone; there is nothing in it to learn either.
     train = [p for p in sides["train"] if any(character.isalnum() for character in p.text)]
     with new_version(output) as scratch:
@@ -101,18 +104,16 @@ def quick(
         wordings = encoder.wordings([text.normalise(petition.text) for petition in train])
         fit_linear(wordings, train, labels, scratch / LINEAR_FILE, config.seed)
         log.info("linear model learnt; calibrating on %d dev petitions", len(sides["dev"]))
+        kept = encoder.bundle.manifest.version
         draft = _draft(encoder.bundle, taxonomy, heads, scratch, version).model_copy(
-            update={
-                "trained_on": {
-                    side: {"count": len(sides[side]), "sha256": digest(sides[side])} for side in ("train", "dev")
-                }
-            }
+            update={"trained_on": used, "provenance": provenance.of_quick(asdict(config), kept, started)}
         )
         classifier = open_draft(scratch, draft)
         reads = read_all(classifier, [petition.text for petition in sides["dev"]])
         _compare(classifier, [petition.text for petition in sides["dev"]], stack([r.logits for r in reads])["category"])
         manifest = calibrated_manifest(classifier, reads, sides["dev"], auto_precision)
         write_manifest(scratch, manifest)
+        write_cards(scratch)
     return manifest
 
 
@@ -125,22 +126,10 @@ def learn_heads(
     for head, known in taxonomy.heads.items():
         labels = [label.id for label in known]
         by_class = class_weights(petitions, head, labels, config.balance).numpy().astype(np.float64)
-        wanted = targets(petitions, head, labels, config.secondary_weight)
+        wanted = class_probabilities(petitions, head, labels, config.secondary_weight)
         start = encoder.heads[head].relabelled(labels)
         learnt[head] = learn_head(start, pooled, wanted, wanted @ by_class, config.strength)
     return learnt
-
-
-def targets(petitions: Sequence[Petition], head: str, labels: Sequence[str], secondary_weight: float) -> Doubles:
-    """(petitions, labels) class probabilities; secondary categories share `secondary_weight` of the category's."""
-    column = {label: place for place, label in enumerate(labels)}
-    matrix = np.zeros((len(petitions), len(labels)))
-    for row, petition in enumerate(petitions):
-        others = petition.secondary if head == "category" else ()
-        matrix[row, column[petition.label(head)]] = 1 - secondary_weight if others else 1
-        for other in others:
-            matrix[row, column[other]] += secondary_weight / len(others)
-    return matrix
 
 
 def _copy(bundle: Bundle, config: QuickConfig, directory: Path) -> None:

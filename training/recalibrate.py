@@ -14,7 +14,9 @@ from nlp_service.bundle import MANIFEST, Manifest, load_bundle
 from nlp_service.encoder import Runtime
 from nlp_service.pipeline import PetitionClassifier, Read
 from training.calibration import AUTO_PRECISION, calibrated
-from training.data import Petition, digest, read_petitions
+from training.card_files import write_cards
+from training.data import Petition, read_petitions
+from training.provenance import of_calibration, side_used
 from training.reads import read_all, read_margins, stack
 
 
@@ -39,8 +41,8 @@ def recalibrate(model: Path, output: Path, version: str, dev: Path, auto_precisi
             update={
                 "version": version,
                 "created": datetime.now(UTC).isoformat(timespec="seconds"),
-                "trained_on": bundle.manifest.trained_on
-                | {"dev": {"count": len(petitions), "sha256": digest(petitions)}},
+                "trained_on": bundle.manifest.trained_on | {"dev": side_used([dev], petitions)},
+                "provenance": of_calibration(bundle.manifest.provenance, bundle.manifest.version),
                 "scores": {},
             }
         )
@@ -48,6 +50,7 @@ def recalibrate(model: Path, output: Path, version: str, dev: Path, auto_precisi
         reads = read_all(classifier, [petition.text for petition in petitions])
         manifest = calibrated_manifest(classifier, reads, petitions, auto_precision)
         write_manifest(scratch, manifest)
+        write_cards(scratch)
     return manifest
 
 

@@ -1,8 +1,7 @@
-"""An evaluation a person can read: report.md with pictures, report.json beside it, and the model card's table."""
+"""An evaluation a person can read: report.md with pictures, report.json beside it."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,83 +10,9 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
+from training.score_table import percent, summary_table
+
 HEAD_NAMES = {"category": "Category", "urgency": "Urgency", "petition_type": "Petition type"}
-
-
-def percent(rate: dict[str, Any]) -> str:
-    """`0.71 (53/75, 0.60 to 0.80)`, or a dash without cases."""
-    if rate.get("value") is None:
-        return "–"
-    low, high = rate["interval"]
-    count = f"{rate['hits']}/{rate['count']}" if "hits" in rate else f"n={rate['count']}"
-    return f"{rate['value']:.3f} ({count}; {low:.2f} to {high:.2f})"
-
-
-WORST_OF = 20
-"""Petitions that a category must have in a set before its coverage is worth calling the worst."""
-
-HINDSIGHT = (0.95, 0.97, 0.98, 0.99)
-
-
-def share_at(report: dict[str, Any], precision: float) -> str:
-    """The largest share on the curve that would have been routed with `precision`, or a dash."""
-    shares = [point["share"] for point in report["curve"]["points"] if point["precision"] >= precision]
-    return f"{max(shares):.3f}" if shares else "–"
-
-
-def worst_coverage(sets: dict[str, Any]) -> str:
-    """The category whose petitions the sets cover least, among those with WORST_OF petitions."""
-    rates = {label: rate for label, rate in sets["classes"].items() if rate["count"] >= WORST_OF}
-    if not rates:
-        return "–"
-    worst = min(rates, key=lambda label: rates[label]["value"])
-    return f"{percent(rates[worst])} {worst}"
-
-
-def summary_table(reports: dict[str, dict[str, Any]]) -> str:
-    """Markdown: a row a score, a column a set; TF-IDF's figure below the model's."""
-
-    def sets(show: Callable[[dict[str, Any]], str]) -> Callable[[dict[str, Any]], str]:
-        return lambda report: show(report["prediction_sets"]) if "prediction_sets" in report else "–"
-
-    rows: list[tuple[str, Any]] = [
-        ("Category top-1", lambda r: percent(r["category"]["top1"])),
-        ("· TF-IDF + linear SVM", lambda r: percent(r["baseline"]["category"]["top1"]) if "baseline" in r else "–"),
-        ("Category top-3", lambda r: percent(r["category"]["top3"])),
-        ("· TF-IDF + linear SVM", lambda r: percent(r["baseline"]["category"]["top3"]) if "baseline" in r else "–"),
-        ("Category macro-F1", lambda r: percent(r["category"]["macro_f1"])),
-        ("· TF-IDF + linear SVM", lambda r: percent(r["baseline"]["category"]["macro_f1"]) if "baseline" in r else "–"),
-        ("Category ECE", lambda r: f"{r['category']['ece']:.3f}"),
-        ("Emergency recall", lambda r: percent(r["emergency"]["recall"])),
-        ("· model alone", lambda r: percent(r["emergency"]["recall_model"])),
-        ("· lexicon alone", lambda r: percent(r["emergency"]["recall_lexicon"])),
-        ("Emergency precision", lambda r: percent(r["emergency"]["precision"])),
-        ("· model alone", lambda r: percent(r["emergency"]["precision_model"])),
-        ("· lexicon alone", lambda r: percent(r["emergency"]["precision_lexicon"])),
-        ("Urgency macro-F1", lambda r: percent(r["urgency"]["macro_f1"])),
-        ("Type macro-F1", lambda r: percent(r["petition_type"]["macro_f1"])),
-        ("Type macro-F1, phản ánh = kiến nghị", lambda r: percent(r["petition_type"]["macro_f1_legal_types"])),
-        ("Routed automatically", lambda r: percent(r["zones"]["auto"]["share"])),
-        ("· right among them", lambda r: percent(r["zones"]["auto"]["top1"])),
-        ("· stated", lambda r: "–" if r["curve"]["stated"] is None else f"{r['curve']['stated']:g}"),
-        *(
-            (f"· could be routed with {precision} right (curve, afterwards)", partial(share_at, precision=precision))
-            for precision in HINDSIGHT
-        ),
-        ("Prediction sets: right category in them", sets(lambda s: percent(s["coverage"]))),
-        ("· stated", sets(lambda s: f"{s['stated']:g}")),
-        ("· mean number of categories", sets(lambda s: f"{s['mean_size']:.2f}")),
-        ("· one category alone", sets(lambda s: percent(s["singletons"]))),
-        (f"· worst category of {WORST_OF} petitions or more", sets(worst_coverage)),
-        ("To a person first", lambda r: percent(r["zones"]["human"]["share"])),
-        ("Top-1 without diacritics", lambda r: percent(r["variants"]["without_diacritics"])),
-        ("Top-1 with typing slips", lambda r: percent(r["variants"]["typing_slips"])),
-        ("Top-1 in capitals", lambda r: percent(r["variants"]["capitals"])),
-        ("Top-1 decomposed Unicode", lambda r: percent(r["variants"]["decomposed_unicode"])),
-    ]
-    lines = ["| | " + " | ".join(reports) + " |", "|---|" + "---|" * len(reports)]
-    lines += [f"| {name} | " + " | ".join(get(r) for r in reports.values()) + " |" for name, get in rows]
-    return "\n".join(lines)
 
 
 def write_report(

@@ -61,7 +61,7 @@ def _one_line(text: str, start: str = "petitions-train: ") -> bool:
 def test_help_lists_the_commands() -> None:
     result = _process("--help")
     assert result.returncode == 0
-    for name in ("encoder", "diacritics", "split", "fit", "export", "calibrate", "evaluate", "benchmark"):
+    for name in ("encoder", "diacritics", "split", "fit", "export", "calibrate", "evaluate", "card", "benchmark"):
         assert f" {name} " in result.stdout, name
 
 
@@ -222,6 +222,25 @@ def test_evaluate_reports_the_real_ones_apart(
     assert [report["count"] for report in written.values()] == [24, 10, 2, 12]
     assert load_bundle(copy).manifest.scores.keys() == written.keys()
     assert result.out.strip() in (copy / "README.md").read_text(encoding="utf-8")
+
+
+def test_card_writes_what_the_directory_says(
+    command: Command, tmp_path: Path, model_dir: Path, petitions_dir: Path
+) -> None:
+    copy, file = tmp_path / "tiny-1", tmp_path / "file.md"
+    shutil.copytree(model_dir, copy)
+    for name in ("README.md", "README.vi.md"):
+        (copy / name).unlink()
+    (tmp_path / "current").write_text("tiny-1\n", encoding="utf-8")
+    shutil.copyfile(ROOT / "docs" / "technical-file.md", file)
+    result = command("card", tmp_path / "current", "--data", petitions_dir, "--technical-file", file)
+    assert (result.code, result.out.splitlines()[0]) == (0, "petitions with the manifest's hash: train, dev")
+    for name in ("README.md", "README.vi.md"):
+        assert (copy / name).read_bytes() == (model_dir / name).read_bytes()
+    assert "Phiên bản tiny-1" in file.read_text(encoding="utf-8")
+    file.write_text("", encoding="utf-8")
+    result = command("card", copy, "--technical-file", file)
+    assert result.code == 2 and _one_line(result.err)
 
 
 def test_evaluate_of_no_model_is_one_line_and_code_2(command: Command, tmp_path: Path) -> None:

@@ -22,8 +22,9 @@ from tests.training.conftest import Run
 from training import export as export_module
 from training.calibration import temperature
 from training.data import Petition, read_petitions
-from training.export import ExportMismatch, export, halve, write_scores
+from training.export import ExportMismatch, export, halve
 from training.fit import load_run
+from training.provenance import of_fit
 from training.reads import read_logits
 
 
@@ -159,6 +160,7 @@ def test_the_linear_model_takes_part_as_the_manifest_says(model_dir: Path, class
 
 
 def test_directory_holds_what_serving_needs(run: Run, model_dir: Path, taxonomy: Taxonomy) -> None:
+    cards = {"README.md", "README.vi.md"}
     files = {
         MANIFEST,
         FLOAT_FILE,
@@ -170,7 +172,7 @@ def test_directory_holds_what_serving_needs(run: Run, model_dir: Path, taxonomy:
         "linear.npz",
         "emergency.yaml",
     }
-    assert {path.name for path in model_dir.iterdir()} == files
+    assert {path.name for path in model_dir.iterdir()} == files | cards
     assert model_dir.stat().st_mode & 0o055 == 0o055, "readable by the user that serves"
     assert not list(model_dir.parent.glob(".export-*"))
     manifest = load_bundle(model_dir).manifest
@@ -180,6 +182,7 @@ def test_directory_holds_what_serving_needs(run: Run, model_dir: Path, taxonomy:
     assert manifest.taxonomy_sha256 == taxonomy.sha256
     assert (manifest.window, manifest.window_overlap) == (run.config.window, run.config.window_overlap)
     assert manifest.trained_on == run.summary["data"]
+    assert manifest.provenance == of_fit(run.summary)
     assert manifest.encoder == run.summary["encoder"]
 
 
@@ -332,17 +335,6 @@ def test_networks_are_of_the_sizes_they_say(run: Run, model_dir: Path) -> None:
     assert os.path.getsize(model_dir / FLOAT_FILE) < 2.6 * floats + 60_000  # two bytes a weight, and the graph
     types = {tensor.data_type for tensor in onnx.load(model_dir / INT8_FILE).graph.initializer}
     assert TensorProto.INT8 in types
-
-
-def test_scores_go_into_the_manifest_and_break_no_hash(tmp_path: Path, model_dir: Path) -> None:
-    copy = tmp_path / "copy"
-    shutil.copytree(model_dir, copy)
-    before = json.loads((copy / MANIFEST).read_text(encoding="utf-8"))
-    write_scores(copy, {"own test": {"top1": 0.5, "tên": "đường"}})
-    after = json.loads((copy / MANIFEST).read_text(encoding="utf-8"))
-    assert after == {**before, "scores": {"own test": {"top1": 0.5, "tên": "đường"}}}
-    assert load_bundle(copy).manifest.scores == after["scores"]
-    assert {path.name for path in copy.iterdir()} == {path.name for path in model_dir.iterdir()}
 
 
 def test_a_pointer_file_opens_the_version_it_names(tmp_path: Path, model_dir: Path) -> None:

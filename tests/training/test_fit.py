@@ -1,5 +1,9 @@
 import json
 import shutil
+import signal
+import subprocess
+import sys
+import time
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -50,7 +54,7 @@ def test_run_says_what_it_was_made_from(run: Run, petitions_dir: Path, taxonomy:
     assert summary["labels"] == {head: [label.id for label in labels] for head, labels in taxonomy.heads.items()}
     for name in ("train", "dev"):
         petitions = read_petitions(petitions_dir / f"{name}.jsonl", taxonomy)
-        assert summary["data"][name] == {"count": len(petitions), "sha256": digest(petitions)}
+        assert summary["data"][name].items() >= {"count": len(petitions), "sha256": digest(petitions)}.items()
     assert summary["segmenter"].startswith("underthesea ")
     assert summary["environment"]["torch"] == torch.__version__
     assert summary["encoder"]["name"] == run.config.encoder
@@ -84,6 +88,55 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(
     assert summary["history"] == run.summary["history"]
     for name, value in _weights(run.directory).items():
         assert torch.equal(_weights(tmp_path)[name], value), name
+
+
+def test_a_kill_costs_no_more_than_what_was_done_since_the_last_save(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: Run
+) -> None:
+    monkeypatch.setattr(fit_module, "SAVED_EVERY", 0.0)
+    seeds: list[int] = []
+    original, dying = torch.manual_seed, True
+
+    def seeded(seed: int) -> torch.Generator:
+        if seed >= run.config.seed * 1_000_000:
+            seeds.append(seed - run.config.seed * 1_000_000)
+            if dying and seeds[-1] == 17:
+                raise Killed
+        return original(seed)
+
+    monkeypatch.setattr(torch, "manual_seed", seeded)
+    with pytest.raises(Killed):
+        fit(run.config, tmp_path)
+    dying = False
+    before = len(seeds)
+    summary = fit(run.config, tmp_path)
+    assert seeds[before:] == list(range(17, 12 * run.config.epochs))  # 96 petitions in batches of 8
+    assert summary["history"] == run.summary["history"]
+    for name, value in _weights(run.directory).items():
+        assert torch.equal(_weights(tmp_path)[name], value), name
+
+
+def test_sigkill_and_the_same_command_again(tmp_path: Path, run: Run, fit_values: dict[str, Any]) -> None:
+    file = tmp_path / "run.toml"
+    file.write_text("\n".join(f"{name} = {json.dumps(value)}" for name, value in fit_values.items()), encoding="utf-8")
+    command = [
+        sys.executable,
+        "-c",
+        "from training.cli import main; main()",
+        "fit",
+        str(file),
+        "--run",
+        str(tmp_path / "run"),
+    ]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not (tmp_path / "run" / "checkpoint").exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL and not (tmp_path / "run" / "run.json").exists()
+    subprocess.run(command, check=True, capture_output=True)
+    summary = json.loads((tmp_path / "run" / "run.json").read_text(encoding="utf-8"))
+    assert [row["loss"] for row in summary["history"]] == pytest.approx([row["loss"] for row in run.summary["history"]])
 
 
 def test_a_finished_run_is_not_trained_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: Run) -> None:

@@ -1,7 +1,7 @@
 import json
 import shutil
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from training import quick as quick_module
 from training.data import Petition, digest, write_petitions
 from training.export import ExportMismatch
 from training.frozen import FrozenEncoder
+from training.provenance import config_sha256
 from training.quick import QuickConfig, quick
 from training.reads import read_all
 from training.targets import class_probabilities
@@ -65,6 +66,12 @@ def test_same_petitions_give_about_the_same_model(
     assert manifest.trained_on == old.trained_on
     assert manifest.encoder == old.encoder | {"frozen_from": "tiny-1"}
     assert manifest.scores == {}
+    made = manifest.provenance
+    assert made is not None and made.run is not None and made.code is not None
+    assert (made.run.command, made.run.encoder, made.run.seed) == ("quick", "tiny-1", config.seed)
+    assert made.run.config_sha256 == config_sha256(asdict(config))
+    assert made.run.started is not None and made.run.ended is not None and made.run.started <= made.run.ended
+    assert "Encoder frozen from tiny-1" in (tmp_path / "tiny-2" / "README.md").read_text(encoding="utf-8")
     test = make_petitions(24, 138)
     assert _right(tmp_path / "tiny-2", test) >= _right(model_dir, test) - 0.05
 
@@ -98,6 +105,7 @@ def test_a_category_more(tmp_path: Path, model_dir: Path, petitions_dir: Path) -
     assert manifest.heads["category"].labels[0] == "military_service"
     assert manifest.taxonomy_version == "0.2"
     assert manifest.trained_on["train"]["count"] == 106
+    assert [part["count"] for part in manifest.trained_on["train"]["sets"]] == [96, 10]
     assert _right(tmp_path / "tiny-2", new[10:]) == 1.0
     test = make_petitions(24, 138)
     assert _right(tmp_path / "tiny-2", test) >= _right(model_dir, test) - 0.05
@@ -180,7 +188,8 @@ def test_training_texts_without_a_word_are_left_out(
     rows = [*make_petitions(96), replace(make_petitions(1)[0], id="marks", group="marks", text="???")]
     write_petitions(data / "train.jsonl", rows)
     manifest = quick(replace(config, data=str(data)), model_dir, tmp_path / "run", tmp_path / "tiny-2", "tiny-2")
-    assert manifest.trained_on["train"] == {"count": 97, "sha256": digest(rows)}
+    trained_on = manifest.trained_on["train"]
+    assert (trained_on["count"], trained_on["sha256"]) == (97, digest(rows))
 
 
 def test_nothing_is_left_where_it_fails(

@@ -27,6 +27,10 @@ def test_a_new_version_has_the_same_weights_and_the_old_one_stays(
     for name, value in old.files.items():
         assert sha256(tmp_path / "v2" / name) == value
     assert manifest.version == "v2"
+    made, before_it = manifest.provenance, old.provenance
+    assert made is not None and before_it is not None
+    assert (made.recalibrated_from, made.run) == ("tiny-1", before_it.run), "the weights are that run's"
+    assert "Same weights as tiny-1" in (tmp_path / "v2" / "README.md").read_text(encoding="utf-8")
 
 
 def test_it_is_calibrated_as_export_does(tmp_path: Path, model_dir: Path, petitions_dir: Path) -> None:
@@ -52,7 +56,8 @@ def test_it_says_what_it_was_calibrated_on(tmp_path: Path, model_dir: Path, taxo
     write_petitions(tmp_path / "dev.jsonl", make_petitions(36, 400))
     manifest = recalibrate(model_dir, tmp_path / "v2", "v2", tmp_path / "dev.jsonl", auto_precision=0.8)
     held_out = read_petitions(tmp_path / "dev.jsonl", taxonomy)
-    assert manifest.trained_on["dev"] == {"count": 36, "sha256": digest(held_out)}
+    assert (manifest.trained_on["dev"]["count"], manifest.trained_on["dev"]["sha256"]) == (36, digest(held_out))
+    assert manifest.trained_on["dev"]["sets"] == [{"name": tmp_path.name, "count": 36}]
     assert manifest.trained_on["train"] == load_bundle(model_dir).manifest.trained_on["train"]
     assert manifest.thresholds.auto_precision == 0.8
 

@@ -1,18 +1,16 @@
 import json
 import re
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from nlp_service.bundle import load_bundle
 from nlp_service.pipeline import PetitionClassifier
 from tests.training.conftest import make_petitions
-from training.card import write_card
 from training.evaluate import evaluate, rate
-from training.report import WORST_OF, percent, share_at, summary_table, worst_coverage, write_report
+from training.report import write_report
+from training.score_table import WORST_OF, percent, share_at, summary_table, worst_coverage
 
 
 @pytest.fixture(scope="module")
@@ -92,36 +90,3 @@ def test_report_is_written_with_its_pictures(
         assert len(raw) > 5_000
     assert {path.name for path in (tmp_path / "report").iterdir()} == {"report.md", "report.json", *pictures}
     assert json.loads((tmp_path / "report" / "report.json").read_text(encoding="utf-8")) == reports
-
-
-def test_card_says_the_scores_and_the_model_still_loads(
-    tmp_path: Path, model_dir: Path, reports: dict[str, dict[str, Any]]
-) -> None:
-    copy = tmp_path / "model"
-    shutil.copytree(model_dir, copy)
-    write_card(copy, reports)
-    card = (copy / "README.md").read_text(encoding="utf-8")
-    assert card.startswith("# tiny-1\n")
-    assert summary_table(reports) in card
-    assert "96 train, 42 dev" in card
-    manifest = load_bundle(copy).manifest
-    assert f"{manifest.thresholds.auto:.2f}" in card
-    assert manifest.encoder["name"] in card
-    assert "where 95 % should be right" in card
-    assert f"from probability {manifest.prediction_sets['category'].threshold:.4f}" in card
-    # The manifest holds what the console's page of the model draws, and no other long table.
-    assert manifest.scores["own test"]["category"]["top1"] == reports["own test"]["category"]["top1"]
-    assert manifest.scores["own test"]["count"] == 18
-    for name, scores in manifest.scores.items():
-        for kept in ("category", "curve", "prediction_sets"):
-            assert scores[kept] == reports[name][kept], kept
-        assert scores["zones"] == reports[name]["zones"]
-    others = {
-        name: value for name, value in manifest.scores["own test"].items() if name in ("urgency", "petition_type")
-    }
-    assert not re.search('"(confusion|reliability|classes)"', json.dumps(others))
-    before, after = PetitionClassifier.load(model_dir), PetitionClassifier.load(copy)
-    text = make_petitions(1)[0].text
-    assert before.classify(text).as_dict() == after.classify(text).as_dict()
-    write_card(copy, reports)  # a second evaluation replaces the first
-    assert (copy / "README.md").read_text(encoding="utf-8") == card
