@@ -49,19 +49,19 @@ class LinearHead:
         )
 
 
-def learn_head(start: LinearHead, pooled: Floats, targets: Doubles, weights: Doubles, strength: float) -> LinearHead:
+def learn_head(start: LinearHead, pooled: Floats, targets: Doubles, weights: Doubles, strength: Doubles) -> LinearHead:
     """Multinomial logistic regression whose penalty pulls to `start` and not to zero: data that says nothing changes nothing.
 
     Args:
         pooled: (petitions, hidden).
         targets: (petitions, labels) class probabilities, in the order of `start.labels`.
         weights: (petitions,) what each petition counts.
-        strength: of the pull, in petitions: 0.5 * strength * squared distance beside the sum of the losses.
+        strength: (labels,) of the pull, in petitions: 0.5 * strength * squared distance beside the sum of the losses.
     """
     x = pooled.astype(np.float64)
     shape = start.weight.shape
     share = weights / len(weights)
-    pull = strength / len(weights)
+    pull = strength[:, None] / len(weights)
     base = start.logits(pooled)
 
     def loss(flat: Doubles) -> tuple[float, Doubles]:
@@ -69,7 +69,7 @@ def learn_head(start: LinearHead, pooled: Floats, targets: Doubles, weights: Dou
         log_p = log_softmax(base + x @ change[:, :-1].T + change[:, -1], axis=1)
         gap = (np.exp(log_p) - targets) * share[:, None]
         gradient = np.concatenate([gap.T @ x, gap.sum(axis=0)[:, None]], axis=1) + pull * change
-        value = -float((targets * log_p * share[:, None]).sum()) + 0.5 * pull * float((change**2).sum())
+        value = -float((targets * log_p * share[:, None]).sum()) + 0.5 * float((pull * change**2).sum())
         return value, gradient.ravel()
 
     zero = np.zeros(shape[0] * (shape[1] + 1))

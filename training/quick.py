@@ -53,7 +53,9 @@ class QuickConfig:
         data: directory with train.jsonl and dev.jsonl, or several: see `training.sets`.
         taxonomy: may have categories that the served model does not know, and lack some that it knows.
         lexicon: file of the emergency lexicon; the served model's if not given.
-        strength: how firmly the heads hold to the served ones, in petitions: see `training.heads.learn_head`.
+        strength: how firmly the heads hold to the served ones, in petitions: see `training.heads.learn_head`. The encoder knows
+            the petitions it was trained on by heart, so heads learnt anew on them alone are worse than the served ones.
+        strength_new: the same of a label that the served model does not know, which has nothing to hold to.
         balance: how much more rare classes weigh: see `training.fit.class_weights`.
         secondary_weight: share of a petition's weight that its secondary categories get.
     """
@@ -64,7 +66,8 @@ class QuickConfig:
     taxonomy: str
     lexicon: str | None = None
     seed: int = 13
-    strength: float = 1.0
+    strength: float = 100.0
+    strength_new: float = 0.3
     balance: float = 0.3
     secondary_weight: float = 0.15
 
@@ -127,8 +130,9 @@ def learn_heads(
         labels = [label.id for label in known]
         by_class = class_weights(petitions, head, labels, config.balance).numpy().astype(np.float64)
         wanted = class_probabilities(petitions, head, labels, config.secondary_weight)
-        start = encoder.heads[head].relabelled(labels)
-        learnt[head] = learn_head(start, pooled, wanted, wanted @ by_class, config.strength)
+        served = encoder.heads[head]
+        strength = np.array([config.strength if label in served.labels else config.strength_new for label in labels])
+        learnt[head] = learn_head(served.relabelled(labels), pooled, wanted, wanted @ by_class, strength)
     return learnt
 
 

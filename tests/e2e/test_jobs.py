@@ -101,10 +101,17 @@ def job_process(service: int) -> int:
     raise AssertionError("no job runs")
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
-def test_a_service_that_ends_in_the_middle_goes_on_and_writes_the_same_bytes(
-    tmp_path: Path, store_url: str, how: signal.Signals
+def test_a_service_that_is_killed_in_the_middle_goes_on_and_writes_the_same_bytes(
+    tmp_path: Path, store_url: str
 ) -> None:
+    ends_in_the_middle(tmp_path, store_url, signal.SIGKILL)
+
+
+def test_a_service_that_is_stopped_in_the_middle_goes_on_and_writes_the_same_bytes(tmp_path: Path) -> None:
+    ends_in_the_middle(tmp_path, f"sqlite:///{tmp_path / 'petitions.db'}", signal.SIGTERM)
+
+
+def ends_in_the_middle(tmp_path: Path, store_url: str, how: signal.Signals) -> None:
     source, by_hand = tmp_path / "input.csv", tmp_path / "by hand.xlsx"
     petitions(source, 1100)
     service = Service(tmp_path / "jobs", store_url)

@@ -1,9 +1,5 @@
 import json
 import shutil
-import signal
-import subprocess
-import sys
-import time
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -114,29 +110,6 @@ def test_a_kill_costs_no_more_than_what_was_done_since_the_last_save(
     assert summary["history"] == run.summary["history"]
     for name, value in _weights(run.directory).items():
         assert torch.equal(_weights(tmp_path)[name], value), name
-
-
-def test_sigkill_and_the_same_command_again(tmp_path: Path, run: Run, fit_values: dict[str, Any]) -> None:
-    file = tmp_path / "run.toml"
-    file.write_text("\n".join(f"{name} = {json.dumps(value)}" for name, value in fit_values.items()), encoding="utf-8")
-    command = [
-        sys.executable,
-        "-c",
-        "from training.cli import main; main()",
-        "fit",
-        str(file),
-        "--run",
-        str(tmp_path / "run"),
-    ]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while not (tmp_path / "run" / "checkpoint").exists():
-        assert process.poll() is None
-        time.sleep(0.01)
-    process.kill()
-    assert process.wait() == -signal.SIGKILL and not (tmp_path / "run" / "run.json").exists()
-    subprocess.run(command, check=True, capture_output=True)
-    summary = json.loads((tmp_path / "run" / "run.json").read_text(encoding="utf-8"))
-    assert [row["loss"] for row in summary["history"]] == pytest.approx([row["loss"] for row in run.summary["history"]])
 
 
 def test_a_finished_run_is_not_trained_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: Run) -> None:

@@ -97,9 +97,9 @@ def test_learning_moves_towards_the_labels_and_is_held_by_the_start() -> None:
     def right(head: LinearHead) -> float:
         return float((head.logits(pooled).argmax(axis=1) == truth).mean())
 
-    learnt = learn_head(start, pooled, targets, weights, 1.0)
+    learnt = learn_head(start, pooled, targets, weights, np.full(len(start.labels), 1.0))
     assert right(start) < 0.9 and right(learnt) > 0.95
-    held = learn_head(start, pooled, targets, weights, 1e9)
+    held = learn_head(start, pooled, targets, weights, np.full(len(start.labels), 1e9))
     np.testing.assert_allclose(held.weight, start.weight, atol=1e-4)
     # Where it stops, nothing pulls any more: the gradient of the loss balances the pull.
     p = np.exp(learnt.logits(pooled))
@@ -107,11 +107,20 @@ def test_learning_moves_towards_the_labels_and_is_held_by_the_start() -> None:
     np.testing.assert_allclose((p - targets).T @ pooled + (learnt.weight - start.weight), 0, atol=0.05)
 
 
+def test_each_label_is_held_as_firmly_as_it_is_said() -> None:
+    truth = np.repeat([0, 1, 2], 20)
+    pooled = np.eye(3, dtype=np.float32)[truth]
+    start = LinearHead(("a", "b", "new"), 4 * np.eye(3)[[0, 1, 1]], np.zeros(3))
+    learnt = learn_head(start, pooled, np.eye(3)[truth], np.ones(60), np.array([1e9, 1e9, 0.1]))
+    np.testing.assert_allclose(learnt.weight[:2], start.weight[:2], atol=1e-4)
+    assert (learnt.logits(pooled).argmax(axis=1) == truth).all()
+
+
 def test_petitions_that_weigh_nothing_teach_nothing() -> None:
     pooled = np.eye(4, dtype=np.float32)
     start = LinearHead(("a", "b"), np.zeros((2, 4)), np.zeros(2))
     weights = np.array([1.0, 1.0, 0.0, 0.0])
-    one = learn_head(start, pooled, np.eye(2)[[0, 1, 0, 0]], weights, 1.0)
-    other = learn_head(start, pooled, np.eye(2)[[0, 1, 1, 1]], weights, 1.0)
+    one = learn_head(start, pooled, np.eye(2)[[0, 1, 0, 0]], weights, np.full(len(start.labels), 1.0))
+    other = learn_head(start, pooled, np.eye(2)[[0, 1, 1, 1]], weights, np.full(len(start.labels), 1.0))
     np.testing.assert_array_equal(one.weight, other.weight)
     assert one.logits(pooled)[:2].argmax(axis=1).tolist() == [0, 1]
