@@ -61,12 +61,14 @@ class Interrupted(NamedTuple):
 Message = Advanced | Done | Interrupted | PetitionError
 
 
-def start(work: Work, input: Path, output: Path, options: Options) -> tuple[SpawnProcess, Connection]:
-    """Begin; the connection gives a `Message` now and then, one that is not `Advanced` at last, or EOFError at a violent end."""
+def start(
+    work: Work, input: Path, output: Path, options: Options, names: tuple[str, str]
+) -> tuple[SpawnProcess, Connection]:
+    """Begin; `names` are the owner's for the two files. The connection gives a `Message` now and then, one that is not `Advanced` at last, or EOFError at a violent end."""
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
     with sender:
-        process = context.Process(target=_label, args=(work, input, output, options, sender), name="label")
+        process = context.Process(target=_label, args=(work, input, output, options, names, sender), name="label")
         try:
             process.start()
         except BaseException:
@@ -105,17 +107,19 @@ class _Piped:
         self._sender.send(Advanced(done, total, rate))
 
 
-def _label(work: Work, input: Path, output: Path, options: Options, sender: Connection) -> None:
+def _label(work: Work, input: Path, output: Path, options: Options, names: tuple[str, str], sender: Connection) -> None:
     os.setsid()
     # Whoever stops a service may signal its whole tree; `label_file` sets its own handler while there is something to keep.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     threading.Thread(target=_end_with_service, daemon=True).start()
     os.umask(0o077)
     os.nice(NICENESS)
-    sender.send(_outcome(work, input, output, options, sender))
+    sender.send(_outcome(work, input, output, options, names, sender))
 
 
-def _outcome(work: Work, input: Path, output: Path, options: Options, sender: Connection) -> Message:
+def _outcome(
+    work: Work, input: Path, output: Path, options: Options, names: tuple[str, str], sender: Connection
+) -> Message:
     # One whose runner lost its lease may not have ended yet.
     with (input.parent / "lock").open("wb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -138,6 +142,7 @@ def _outcome(work: Work, input: Path, output: Path, options: Options, sender: Co
                 max_chars=work.max_chars,
                 progress=_Piped(sender),
                 classify=work.classify,
+                names=names,
             )
         except KeyboardInterrupt:
             return Interrupted()

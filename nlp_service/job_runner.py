@@ -17,7 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from nlp_service import job_process, jobs
 from nlp_service.errors import ErrorKind, PetitionError
-from nlp_service.job_files import JobFiles
+from nlp_service.job_files import JobFiles, result_name
 from nlp_service.job_process import Advanced, Done, Interrupted, Work
 from nlp_service.jobs import Job, State
 from nlp_service.store import writing
@@ -143,7 +143,10 @@ class JobRunner:
         if job is None:
             return False
         log.info("job %s: run %d begins", job.id, job.attempts)
-        process, messages = job_process.start(self._work, self._files.input(job), self._files.output(job), job.options)
+        process, messages = job_process.start(
+            *(self._work, self._files.input(job), self._files.output(job), job.options),
+            names=(job.file_name, result_name(job)),
+        )
         try:
             outcome = self._watch(job, messages)
         finally:

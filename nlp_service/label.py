@@ -97,6 +97,7 @@ def label_file(
     max_chars: int = MAX_CHARS,
     progress: Progress | None = None,
     classify: Classify | None = None,
+    names: tuple[str, str] | None = None,
 ) -> LabelReport:
     """Label every row of `input` into `output`; formats by file ending (see `tables`). `input` may be a folder of letters.
 
@@ -106,6 +107,7 @@ def label_file(
         columns: None means find them.
         workers: processes; 0 means one a usable core, 1 means this process.
         classify: stands in for the model; picklable if `workers` is not 1.
+        names: of input and output, as the run's report tells them; their own if not given.
 
     Raises:
         PetitionError: INVALID_FILE (unreadable input, unwritable output, no such column), INVALID_MODEL, INVALID_RULES,
@@ -156,14 +158,14 @@ def label_file(
         finished_at = datetime.now(UTC)
         report = RunReport(
             source=Source(
-                name=input.name,
+                name=names[0] if names else input.name,
                 bytes=sum(size for _, size, _ in before),
                 sha256=fingerprint["input_sha256"],
                 text_column=chosen.text,
                 encodings={name: str(guess.encoding) for name, guess in chosen.guesses.items()},
                 notes=table.notes,
             ),
-            output=output.name,
+            output=names[1] if names else output.name,
             options={
                 "sheet": sheet,
                 "id_column": chosen.id,

@@ -87,7 +87,11 @@ def main() -> None:
     macro = report["scores"]["macro_f1"]
     print(f"macro-F1 of the others: {macro['current']} -> {macro['candidate']}, interval {macro['interval']}")
     for name, row in sorted(report["categories"].items(), key=lambda item: item[1]["difference"]):
-        print(f"  {name:32} {row['count']:4} {row['current']:.3f} -> {row['candidate']:.3f} {row['difference']:+.3f}")
+        low, high = row["interval"]
+        print(
+            f"  {name:32} {row['count']:4} {row['current']:.3f} -> {row['candidate']:.3f} {row['difference']:+.3f}"
+            f" (95 % interval {low:+.3f} to {high:+.3f})"
+        )
 
 
 if __name__ == "__main__":

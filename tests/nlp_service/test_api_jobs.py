@@ -94,6 +94,8 @@ def test_a_file_comes_back_labelled(client: TestClient, tmp_path: Path) -> None:
     )
     assert result.headers["x-content-type-options"] == "nosniff"
     assert result.headers["content-type"].startswith("text/csv")
+    report = client.get(f"/v1/jobs/{job['id']}/report").json()
+    assert (report["source"]["name"], report["output"]) == (NAME, "Đơn thư ông Nguyễn Văn Kín (đã gán nhãn).csv")
     metrics = client.get("/metrics").text
     assert 'petitions_jobs{state="done"} 1.0' in metrics and "petitions_job_rows_total 300.0" in metrics
 
