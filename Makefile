@@ -10,7 +10,7 @@ OUT ?= labelled.csv
 CONFIG ?= training/configs/petition.toml
 RUN ?= runs/petition
 
-.PHONY: serve install label train bench test lint format clean
+.PHONY: serve install label train bench test test-all lint format clean
 
 .venv/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -40,7 +40,11 @@ train: .venv-dev/.installed
 bench: .venv-dev/.installed .venv/.installed
 	$(DEV) -m tests.benchmarks.bench
 
+# Without what starts services, browsers, clusters and whole retrainings; `test-all` has them too.
 test: .venv-dev/.installed .venv/.installed
+	$(DEV) -m pytest --numprocesses auto --dist loadfile -m 'not slow'
+
+test-all: .venv-dev/.installed .venv/.installed
 	$(DEV) -m pytest --numprocesses auto --dist loadfile
 
 lint: .venv-dev/.installed

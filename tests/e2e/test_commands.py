@@ -19,6 +19,8 @@ from typer.testing import CliRunner
 from nlp_service.cli import app
 from nlp_service.errors import PetitionError
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 SERVING_PYTHON = ROOT / ".venv" / "bin" / "python"
 LAMP = "Khu phố 3 đèn đường tắt cả tháng, tối om, đi lại rất nguy hiểm, mong điện lực và phường sửa giúp."
