@@ -25,6 +25,8 @@ from nlp_service.store import jobs as jobs_table
 from nlp_service.store import open_store, upgrade, writing
 from tests.nlp_service.job_fakes import answer, deadly, group, labelled, never, rows, slowly, wait_for
 
+pytestmark = pytest.mark.slow
+
 WEEK = timedelta(days=7)
 
 

@@ -17,6 +17,8 @@ from nlp_service.settings import Settings
 from nlp_service.store import open_store, upgrade
 from tests.nlp_service.registries import ROOT, add_model, damage, mixed_up, pass_gates, registry
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:

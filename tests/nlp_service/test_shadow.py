@@ -20,6 +20,8 @@ from nlp_service.store import open_store, snapshot, upgrade
 from tests.nlp_service.offices import FLOOD, POTHOLE, classified, local_client
 from tests.nlp_service.registries import add_model, damage, mixed_up, registry
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
