@@ -11,9 +11,8 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
-from zipfile import is_zipfile
 
-from nlp_service.tables.containers import check_parts
+from nlp_service.tables.containers import XLSX, check_parts, kind_of
 from nlp_service.tables.headers import Merged, find_header
 from nlp_service.tables.table import Row, Table, extra, invalid, unique_names
 from nlp_service.tables.trial import survives
@@ -59,7 +58,10 @@ def open_file(path: Path, sheet: str | None = None) -> Table:
     Args:
         sheet: the only one to read; None means all visible ones that hold the same table as the first.
     """
-    if path.suffix.lower() == ".xls" and not is_zipfile(path):
+    with path.open("rb") as stream:
+        # By its beginning, as its reader goes: a ZIP may also hang at the end of an old workbook.
+        old = path.suffix.lower() == ".xls" and kind_of(stream) != XLSX
+    if old:
         if not survives(path):
             raise invalid(
                 path, "is not a readable workbook, perhaps a harmful one; open it in Excel and save it as .xlsx"

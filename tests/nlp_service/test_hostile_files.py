@@ -73,6 +73,9 @@ def test_an_old_workbook_whose_sectors_run_in_a_circle(tmp_path: Path) -> None:
     struct.pack_into("<I", data, 512 * (1 + table) + 4 * directory, directory)  # the sector that follows it is itself
     (path := tmp_path / "vòng.xls").write_bytes(bytes(data))
     assert "perhaps a harmful one" in refusal(path)
+    with zipfile.ZipFile(path, "a") as package:
+        package.writestr("a.txt", "x")
+    assert zipfile.is_zipfile(path) and "perhaps a harmful one" in refusal(path)
 
 
 def test_a_cell_of_many_megabytes_that_packs_badly(tmp_path: Path) -> None:
