@@ -16,6 +16,7 @@ from sqlalchemy import Connection, select
 from nlp_service.agreement import HEADS
 from nlp_service.live import ZONES, Rate
 from nlp_service.store import petitions, reviews
+from nlp_service.stored_profiles import week_of
 from nlp_service.taxonomy import EMERGENCY
 
 BY = ("zone", "category", "commune", "week", "reviewer")
@@ -104,7 +105,6 @@ def verdicts(connection: Connection, model_version: str, since: datetime, until:
     )
     found = []
     for row in rows:
-        year, week, _ = row.received_at.isocalendar()
         found.append(
             Verdict(
                 row.reading,
@@ -112,7 +112,7 @@ def verdicts(connection: Connection, model_version: str, since: datetime, until:
                 {head: row.suggested[head] for head in HEADS},
                 row.suggested["zone"],
                 row.commune_code or "-",
-                f"{year}-W{week:02d}",
+                week_of(row.received_at),
                 row.reviewer,
             )
         )

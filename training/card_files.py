@@ -9,6 +9,7 @@ from nlp_service.bundle import MANIFEST, Bundle, load_bundle
 from nlp_service.models import read_gates
 from training.card import cards, technical_summary
 from training.data import read_petitions
+from training.files import replace_text
 from training.provenance import side_used
 
 BEGIN = "<!-- model: petitions-train card -->"
@@ -27,7 +28,7 @@ def write_cards(directory: Path) -> None:
     """
     bundle = load_bundle(directory)
     for name, text in cards(bundle.manifest, bundle.taxonomy, read_gates(directory)).items():
-        _replace(directory / name, text)
+        replace_text(directory / name, text)
 
 
 def record_scores(directory: Path, reports: Mapping[str, dict[str, Any]]) -> None:
@@ -72,7 +73,7 @@ def write_technical_file(directory: Path, file: Path) -> None:
     if not begin or not end:
         raise ValueError(f"{file} lacks the lines '{BEGIN}' and '{END}'; begin with a copy of docs/technical-file.md")
     summary = technical_summary(load_bundle(directory).manifest, read_gates(directory))
-    _replace(file, f"{before}{BEGIN}\n{summary}\n{END}{after}")
+    replace_text(file, f"{before}{BEGIN}\n{summary}\n{END}{after}")
 
 
 def _used(bundle: Bundle, data: Sequence[Path], side: str) -> dict[str, Any] | None:
@@ -93,10 +94,4 @@ def _change(directory: Path, values: Mapping[str, Any]) -> None:
     """Other values in the manifest; nothing that a hash covers changes."""
     path = directory / MANIFEST
     content = json.loads(path.read_text(encoding="utf-8")) | values
-    _replace(path, json.dumps(content, ensure_ascii=False, indent=1) + "\n")
-
-
-def _replace(file: Path, text: str) -> None:
-    scratch = file.with_name(f".{file.name}.tmp")
-    scratch.write_text(text, encoding="utf-8")
-    scratch.replace(file)
+    replace_text(path, json.dumps(content, ensure_ascii=False, indent=1) + "\n")

@@ -5,7 +5,6 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +33,7 @@ from training.card_files import write_cards
 from training.data import Petition
 from training.fit import load_run
 from training.model import PetitionModel
-from training.provenance import of_fit
+from training.provenance import now, of_fit
 from training.reads import read_all, stack
 from training.recalibrate import calibrated_manifest, new_version, open_draft, write_manifest
 from training.sets import read_sets
@@ -168,7 +167,7 @@ def _calibrated_manifest(
     draft = Manifest(
         format=1,
         version=version,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        created=now(),
         encoder=summary["encoder"],
         trained_on=summary["data"],
         text_version=text.VERSION,

@@ -1,13 +1,14 @@
 """Gates: what a candidate must fulfil to follow the current model, and the verdict that promotion reads."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar
 
 from pydantic import ConfigDict
 
 from nlp_service.models import GATES_FILE, Gates
+from training.files import replace_text
+from training.provenance import now
 
 
 @dataclass(frozen=True)
@@ -80,11 +81,9 @@ def write_verdict(directory: Path, candidate: str, against: str, failed: list[st
         passed=not failed,
         failures=tuple(failed),
         data_sha256=data_sha256,
-        at=datetime.now(UTC).isoformat(timespec="seconds"),
+        at=now(),
     )
-    scratch = directory / f".{GATES_FILE}.tmp"
-    scratch.write_text(verdict.model_dump_json(indent=1) + "\n", encoding="utf-8")
-    scratch.replace(directory / GATES_FILE)
+    replace_text(directory / GATES_FILE, verdict.model_dump_json(indent=1) + "\n")
     return verdict
 
 

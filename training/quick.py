@@ -9,7 +9,6 @@ import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import ClassVar
 
@@ -153,7 +152,7 @@ def _draft(
     return before.model_copy(
         update={
             "version": version,
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "created": provenance.now(),
             "encoder": before.encoder | {"frozen_from": before.version},
             "taxonomy_version": taxonomy.version,
             "taxonomy_sha256": taxonomy.sha256,

@@ -7,7 +7,6 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 
 from nlp_service.bundle import MANIFEST, Manifest, load_bundle
@@ -16,7 +15,7 @@ from nlp_service.pipeline import PetitionClassifier, Read
 from training.calibration import AUTO_PRECISION, calibrated
 from training.card_files import write_cards
 from training.data import Petition, read_petitions
-from training.provenance import of_calibration, side_used
+from training.provenance import now, of_calibration, side_used
 from training.reads import read_all, read_margins, stack
 
 
@@ -40,7 +39,7 @@ def recalibrate(model: Path, output: Path, version: str, dev: Path, auto_precisi
         draft = bundle.manifest.model_copy(
             update={
                 "version": version,
-                "created": datetime.now(UTC).isoformat(timespec="seconds"),
+                "created": now(),
                 "trained_on": bundle.manifest.trained_on | {"dev": side_used([dev], petitions)},
                 "provenance": of_calibration(bundle.manifest.provenance, bundle.manifest.version),
                 "scores": {},

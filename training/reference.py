@@ -1,6 +1,5 @@
 """reference.json: how a model sees petitions that it was not trained on, the beginning that drift is measured from."""
 
-from datetime import UTC, datetime
 from pathlib import Path
 
 from nlp_service.encoder import Runtime
@@ -8,6 +7,8 @@ from nlp_service.pipeline import PetitionClassifier
 from nlp_service.profile import EDGES, FEATURES, Profile
 from nlp_service.reference import REFERENCE_FILE, Reference, fingerprint
 from training.data import digest, read_petitions
+from training.files import replace_text
+from training.provenance import now
 from training.reads import read_all
 
 
@@ -47,11 +48,9 @@ def write_reference(model: Path, data: Path, part: str = "dev") -> Reference:
         part=part,
         petitions=len(petitions),
         data_sha256=content,
-        at=datetime.now(UTC).isoformat(timespec="seconds"),
+        at=now(),
         edges=EDGES,
         counts={feature: dict(sorted(profile.counts[feature].items())) for feature in FEATURES},
     )
-    scratch = bundle.directory / f".{REFERENCE_FILE}.tmp"
-    scratch.write_text(reference.model_dump_json(indent=1) + "\n", encoding="utf-8")
-    scratch.replace(bundle.directory / REFERENCE_FILE)
+    replace_text(bundle.directory / REFERENCE_FILE, reference.model_dump_json(indent=1) + "\n")
     return reference

@@ -23,10 +23,10 @@ from sklearn.metrics import f1_score
 from nlp_service.reading import load_reader
 from nlp_service.segment import UndertheseaSegmenter
 from nlp_service.taxonomy import load_taxonomy
-from nlp_service.text import normalise, strip_diacritics
+from nlp_service.text import strip_diacritics
 from training.augment import slip
 from training.data import Petition, read_petitions, write_petitions
-from training.fit import Example, FitConfig, fit, load_run, pooled_logits
+from training.fit import FitConfig, _example, fit, load_run, pooled_logits
 from training.toml_config import read_config
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -53,12 +53,12 @@ Ints = npt.NDArray[np.int64]
 def guesses(run: Path, texts: Sequence[str]) -> Ints:
     """The category of every text, by number."""
     model, summary = load_run(run)
-    config = summary["config"]
-    reader = load_reader(run, UndertheseaSegmenter(), config["window"], config["window_overlap"], True)
+    config = FitConfig(**summary["config"])
+    reader = load_reader(
+        run, UndertheseaSegmenter(), config.window, config.window_overlap, config.diacritics is not None
+    )
     empty = Petition("", "", "", "", "")
-    examples = [
-        Example(reader.windows(reader.wording(normalise(text)))[: config["max_windows"]], empty) for text in texts
-    ]
+    examples = [_example(empty, text, reader, config) for text in texts]
     order = sorted(range(len(examples)), key=lambda i: examples[i].length)
     found = np.zeros(len(texts), np.int64)
     for start in range(0, len(order), 32):
