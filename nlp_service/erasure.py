@@ -11,7 +11,7 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from nlp_service.linear import _REMEMBERED, LinearModel, word_grams
+from nlp_service.linear import LinearModel, word_grams
 
 Floats = npt.NDArray[np.float32]
 _Borne = list[tuple[int, int]]
@@ -33,9 +33,8 @@ def margins_without(linear: LinearModel, words: Sequence[str], groups: Sequence[
         grams = list(word_grams(word.lower()))
         syllables += [(group, gram) for gram in grams[: (len(grams) + 1) // 2]]  # behind the words stand their pairs
         for syllable in word.lower().split():
-            rows_of = linear._letter_rows if len(syllable) <= _REMEMBERED else linear._rows_of_letters
-            letters += [(group, row) for row in rows_of(syllable)]
-    rows = linear._words
+            letters += [(group, row) for row in linear.letter_rows(syllable)]
+    rows = linear.words
     borne = [(group, rows[word]) for group, word in syllables if word in rows]
     shared: _Borne = []  # a pair falls with either of its words
     for (first, one), (second, two) in pairwise(syllables):
@@ -45,18 +44,18 @@ def margins_without(linear: LinearModel, words: Sequence[str], groups: Sequence[
             if second != first:
                 shared.append((second, pair))
     total = _sums(linear, borne, shared, len(groups)) + _sums(linear, letters, [], len(groups))
-    margins = (linear._intercepts + total * linear._scales).astype(np.float32)
+    margins = (linear.intercepts + total * linear.scales).astype(np.float32)
     ends = np.cumsum(list(linear.sizes.values()))
     return dict(zip(linear.sizes, np.split(margins, ends[:-1], axis=1), strict=True))
 
 
 def _sums(linear: LinearModel, borne: _Borne, shared: _Borne, groups: int) -> Floats:
     """(1 + groups, classes) for features of one kind: weights times values of length one; `shared` is borne elsewhere."""
-    sums = np.zeros((1 + groups, linear._weights.shape[1]), np.float32)
+    sums = np.zeros((1 + groups, linear.weights.shape[1]), np.float32)
     if not borne:
         return sums
     features, counts = np.unique([feature for _, feature in borne], return_counts=True)
-    idf, weights = linear._idf[features], linear._weights[features].astype(np.float32)
+    idf, weights = linear.idf[features], linear.weights[features].astype(np.float32)
     values = (1 + np.log(counts)) * idf
     group, feature = np.array([*borne, *shared]).T
     places = np.searchsorted(features, feature)

@@ -50,11 +50,12 @@ def letter_grams(text: str) -> Iterator[str]:
 class LinearModel:
     """Margins of one-against-rest linear classifiers; immutable, safe to share between threads.
 
-    Args:
-        words, letters: the features of each kind, in the order of the rows of `weights`, words first.
-        idf: inverse document frequency of every feature.
+    Attributes:
+        words, letters: the row of every feature of each kind, words first.
+        idf: (features,) inverse document frequency.
         weights: (features, classes of all heads one after the other), int8, to be multiplied by `scales`.
-        heads: number of classes of every head, in the order of the columns.
+        scales, intercepts: (classes,).
+        sizes: number of classes of every head, in the order of the columns.
     """
 
     def __init__(
@@ -67,13 +68,13 @@ class LinearModel:
         intercepts: Floats,
         heads: dict[str, int],
     ) -> None:
-        self._words = {feature: row for row, feature in enumerate(words)}
-        self._letters = {feature: row for row, feature in enumerate(letters, start=len(words))}
-        self._idf = idf
-        self._weights, self._scales, self._intercepts = weights, scales, intercepts
+        self.words = {feature: row for row, feature in enumerate(words)}
+        self.letters = {feature: row for row, feature in enumerate(letters, start=len(words))}
+        self.idf = idf
+        self.weights, self.scales, self.intercepts = weights, scales, intercepts
         self.sizes = heads
         # Most syllables of a petition were in the one before it: their runs of letters are looked up once.
-        self._letter_rows = lru_cache(maxsize=20_000)(self._rows_of_letters)
+        self._remembered_rows = lru_cache(maxsize=20_000)(self._rows_of_letters)
         if weights.shape != (len(words) + len(letters), sum(heads.values())) or len(idf) != len(weights):
             raise ValueError(f"{LINEAR_FILE}: weights are {weights.shape}, which does not fit features and classes")
 
@@ -96,10 +97,14 @@ class LinearModel:
 
     def knows(self, word: str) -> bool:
         """Whether a lower-case word is one that the training petitions have at least twice."""
-        return word in self._words
+        return word in self.words
+
+    def letter_rows(self, syllable: str) -> tuple[int, ...]:
+        """Rows of the runs of letters of a lower-case syllable, as often as they stand in it."""
+        return self._remembered_rows(syllable) if len(syllable) <= _REMEMBERED else self._rows_of_letters(syllable)
 
     def _rows_of_letters(self, text: str) -> tuple[int, ...]:
-        return tuple(self._letters[gram] for gram in letter_grams(text) if gram in self._letters)
+        return tuple(self.letters[gram] for gram in letter_grams(text) if gram in self.letters)
 
     def margins(self, wording: str) -> dict[str, Floats]:
         """(classes,) for every head."""
@@ -108,17 +113,17 @@ class LinearModel:
         values: list[Floats] = []
         letters: Counter[int] = Counter()
         for word in text.split():
-            letters.update(self._letter_rows(word) if len(word) <= _REMEMBERED else self._rows_of_letters(word))
-        words = Counter(self._words[gram] for gram in word_grams(text) if gram in self._words)
+            letters.update(self.letter_rows(word))
+        words = Counter(self.words[gram] for gram in word_grams(text) if gram in self.words)
         for counts in (words, letters):
             if not counts:
                 continue
             chosen = list(counts)
-            weighted = (1 + np.log(np.array(list(counts.values()), np.float32))) * self._idf[chosen]
+            weighted = (1 + np.log(np.array(list(counts.values()), np.float32))) * self.idf[chosen]
             rows += chosen
             values.append(weighted / np.linalg.norm(weighted))
-        total = self._intercepts
+        total = self.intercepts
         if rows:
-            total = total + (np.concatenate(values) @ self._weights[rows].astype(np.float32)) * self._scales
+            total = total + (np.concatenate(values) @ self.weights[rows].astype(np.float32)) * self.scales
         ends = np.cumsum(list(self.sizes.values()))
         return dict(zip(self.sizes, np.split(total.astype(np.float32), ends[:-1]), strict=True))

@@ -158,18 +158,22 @@ def calibrated(
     margins: Mapping[str, Floats],
     petitions: Sequence[Petition],
     auto_precision: float = AUTO_PRECISION,
+    weights: Mapping[str, float] | None = None,
 ) -> Manifest:
     """The draft with what held-out petitions teach about it.
 
     Args:
         network: (petitions, classes) logits for every head, without the linear model's part.
         margins: the linear model's, alike; empty if there is none.
+        weights: what to multiply each head's margins by; chosen if not given.
     """
     truth = {
         head: np.array([draft.heads[head].labels.index(petition.label(head)) for petition in petitions], dtype=np.int64)
         for head in HEADS
     }
-    linear = {head: best_weight(network[head], margins[head], truth[head]) for head in margins}
+    linear = {
+        head: weights[head] if weights else best_weight(network[head], margins[head], truth[head]) for head in margins
+    }
     logits = {
         head: network[head] + np.float32(linear[head]) * margins[head] if head in linear else network[head]
         for head in HEADS

@@ -17,6 +17,7 @@ from nlp_service.encoder import Runtime
 from nlp_service.pipeline import PetitionClassifier
 from nlp_service.taxonomy import EMERGENCY, Taxonomy
 from nlp_service.text import strip_diacritics
+from training.card_files import write_cards
 from training.data import Petition, digest, read_origins, read_petitions
 from training.gates import GateLimits, failures, write_verdict
 from training.paired import Answers, compare
@@ -57,7 +58,7 @@ def compare_models(
     limits: GateLimits,
     real: Path | None = None,
 ) -> dict[str, Any]:
-    """Compare, and leave gates.json in the candidate's directory.
+    """Compare, and leave gates.json in the candidate's directory, and cards that tell of it.
 
     Args:
         candidate, current: model directories or pointer files.
@@ -98,6 +99,7 @@ def compare_models(
     verdict = write_verdict(
         new.directory, report["candidate"], report["against"], failed, report["data"]["test"]["sha256"]
     )
+    write_cards(new.directory)
     return report | {"passed": verdict.passed, "failures": failed, "at": verdict.at}
 
 

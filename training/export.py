@@ -29,13 +29,12 @@ from nlp_service.taxonomy import load_taxonomy
 from nlp_service.text import check
 from nlp_service.tokens import CODES_FILE, VOCABULARY_FILE
 from training.calibration import AUTO_PRECISION
-from training.card_files import write_cards
 from training.data import Petition
 from training.fit import load_run
 from training.model import PetitionModel
 from training.provenance import now, of_fit
 from training.reads import read_all, stack
-from training.recalibrate import calibrated_manifest, new_version, open_draft, write_manifest
+from training.recalibrate import calibrated_manifest, complete, new_version, open_draft
 from training.sets import read_sets
 from training.similarity import for_similarity
 
@@ -73,9 +72,9 @@ def export(run: Path, output: Path, version: str, auto_precision: float = AUTO_P
                 shutil.copyfile(run / name, scratch / name)
         _write_networks(model, scratch)
         for_similarity([scratch / INT8_FILE, scratch / FLOAT_FILE], _training_windows(summary, scratch))
-        manifest = _calibrated_manifest(model, summary, scratch, version, auto_precision)
-        write_manifest(scratch, manifest)
-        write_cards(scratch)
+        dev = read_sets(summary["config"]["data"], load_taxonomy(scratch / "taxonomy.yaml"))["dev"]
+        manifest = _calibrated_manifest(model, summary, scratch, dev, version, auto_precision)
+        complete(scratch, manifest, dev)
     return manifest
 
 
@@ -158,7 +157,12 @@ def halve(network: onnx.ModelProto, smallest: int = 1024) -> onnx.ModelProto:
 
 
 def _calibrated_manifest(
-    model: PetitionModel, summary: dict[str, Any], directory: Path, version: str, auto_precision: float
+    model: PetitionModel,
+    summary: dict[str, Any],
+    directory: Path,
+    dev: Sequence[Petition],
+    version: str,
+    auto_precision: float,
 ) -> Manifest:
     taxonomy = load_taxonomy(directory / "taxonomy.yaml")
     config = summary["config"]
@@ -183,7 +187,6 @@ def _calibrated_manifest(
         provenance=of_fit(summary),
     )
     classifier = open_draft(directory, draft)
-    dev = read_sets(config["data"], taxonomy)["dev"]
     reads = read_all(classifier, [petition.text for petition in dev])
     _compare(model, classifier, dev, stack([read.logits for read in reads]), directory)
     return calibrated_manifest(classifier, reads, dev, auto_precision)

@@ -57,26 +57,36 @@ def learn_head(start: LinearHead, pooled: Floats, targets: Doubles, weights: Dou
         targets: (petitions, labels) class probabilities, in the order of `start.labels`.
         weights: (petitions,) what each petition counts.
         strength: (labels,) of the pull, in petitions: 0.5 * strength * squared distance beside the sum of the losses.
+            Infinite: the label's row stays bit for bit.
     """
-    x = pooled.astype(np.float64)
-    shape = start.weight.shape
+    free = np.isfinite(strength)
+    if not free.any():
+        return start
+    # One column more for the bias.
+    x = np.pad(pooled.astype(np.float64), ((0, 0), (0, 1)), constant_values=1.0)
     share = weights / len(weights)
-    pull = strength[:, None] / len(weights)
+    pull = strength[free, None] / len(weights)
     base = start.logits(pooled)
 
     def loss(flat: Doubles) -> tuple[float, Doubles]:
-        change = flat.reshape(shape[0], shape[1] + 1)
-        log_p = log_softmax(base + x @ change[:, :-1].T + change[:, -1], axis=1)
+        change = flat.reshape(len(pull), x.shape[1])
+        logits = base.copy()
+        logits[:, free] += x @ change.T
+        log_p = log_softmax(logits, axis=1)
         gap = (np.exp(log_p) - targets) * share[:, None]
-        gradient = np.concatenate([gap.T @ x, gap.sum(axis=0)[:, None]], axis=1) + pull * change
+        gradient = gap[:, free].T @ x + pull * change
         value = -float((targets * log_p * share[:, None]).sum()) + 0.5 * float((pull * change**2).sum())
         return value, gradient.ravel()
 
-    zero = np.zeros(shape[0] * (shape[1] + 1))
     # The loss is convex: it has one minimum, whatever the way there.
-    found = minimize(loss, zero, jac=True, method="L-BFGS-B", options={"maxiter": 500, "maxfun": 1000})
-    change = found.x.reshape(shape[0], shape[1] + 1)
-    return LinearHead(start.labels, start.weight + change[:, :-1], start.bias + change[:, -1])
+    found = minimize(
+        loss, np.zeros(pull.size * x.shape[1]), jac=True, method="L-BFGS-B", options={"maxiter": 500, "maxfun": 1000}
+    )
+    change = found.x.reshape(len(pull), x.shape[1])
+    weight, bias = start.weight.copy(), start.bias.copy()
+    weight[free] += change[:, :-1]
+    bias[free] += change[:, -1]
+    return LinearHead(start.labels, weight, bias)
 
 
 def read_heads(network: onnx.ModelProto, labels: Mapping[str, Sequence[str]]) -> tuple[str, dict[str, LinearHead]]:

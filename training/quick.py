@@ -5,10 +5,11 @@ do, `fit` trains all of it. Similar petitions are found as before: the embedding
 """
 
 import logging
+import math
 import os
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -21,20 +22,20 @@ from nlp_service import text
 from nlp_service.bundle import HEADS, Bundle, Head, Manifest, Thresholds, sha256
 from nlp_service.emergency import LEXICON_FILE, load_lexicon
 from nlp_service.encoder import FLOAT_FILE, INT8_FILE, OnnxEncoder
-from nlp_service.linear import LINEAR_FILE
+from nlp_service.linear import LINEAR_FILE, LinearModel
 from nlp_service.pipeline import PetitionClassifier
 from nlp_service.taxonomy import Taxonomy, load_taxonomy
 from training import provenance
 from training.calibration import AUTO_PRECISION
-from training.card_files import write_cards
 from training.data import Petition
 from training.export import MIN_INT8_AGREEMENT, ExportMismatch
 from training.fit import class_weights
 from training.frozen import FrozenEncoder
 from training.heads import LinearHead, learn_head, replace_heads
-from training.linear import fit_linear
+from training.linear import extend_linear, fit_linear
+from training.new_labels import raise_new
 from training.reads import read_all, stack
-from training.recalibrate import calibrated_manifest, new_version, open_draft, write_manifest
+from training.recalibrate import calibrated_manifest, complete, new_version, open_draft
 from training.sets import read_sets
 from training.targets import class_probabilities
 
@@ -54,6 +55,8 @@ class QuickConfig:
         lexicon: file of the emergency lexicon; the served model's if not given.
         strength: how firmly the heads hold to the served ones, in petitions: see `training.heads.learn_head`. The encoder knows
             the petitions it was trained on by heart, so heads learnt anew on them alone are worse than the served ones.
+            Infinite (`inf` in TOML): labels that the served model knows keep their part of heads and linear model; only new
+            ones are learnt.
         strength_new: the same of a label that the served model does not know, which has nothing to hold to.
         balance: how much more rare classes weigh: see `training.fit.class_weights`.
         secondary_weight: share of a petition's weight that its secondary categories get.
@@ -84,7 +87,7 @@ def quick(
         ExportMismatch: the network in floats and the one in int8 answer differently; nothing is written.
         FileExistsError: `output` is there already: versions are never overwritten.
         PetitionError: INVALID_MODEL, INVALID_TAXONOMY; a dev petition that cannot be read.
-        ValueError: a petition does not fit the taxonomy.
+        ValueError: a petition does not fit the taxonomy; an infinite strength without a new label.
     """
     started = provenance.now()
     taxonomy = load_taxonomy(Path(config.taxonomy))
@@ -96,15 +99,26 @@ def quick(
     train = [p for p in sides["train"] if any(character.isalnum() for character in p.text)]
     with new_version(output) as scratch:
         encoder = FrozenEncoder(model, run)
+        new = {
+            head: [label.id for label in known if label.id not in encoder.heads[head].labels]
+            for head, known in taxonomy.heads.items()
+        }
+        if math.isinf(config.strength) and not any(new.values()):
+            raise ValueError(
+                f"strength = inf learns new labels alone, and {encoder.bundle.manifest.version} knows all of the taxonomy's; "
+                "leave strength out to learn from corrections"
+            )
         heads = learn_heads(config, encoder, train, taxonomy)
         _copy(encoder.bundle, config, scratch)
+        wordings = encoder.wordings([text.normalise(petition.text) for petition in train])
+        _learn_linear(config, encoder, wordings, train, taxonomy, scratch / LINEAR_FILE)
+        if any(new.values()) and sides["dev"]:
+            linear = LinearModel.load(scratch / LINEAR_FILE)
+            heads = {head: _raised(heads[head], head, new[head], encoder, linear, sides["dev"]) for head in heads}
         for name in (INT8_FILE, FLOAT_FILE):
             network = onnx.load(encoder.bundle.directory / name)
             replace_heads(network, encoder.pooled, heads)
             onnx.save(network, scratch / name)
-        labels = {head: heads[head].labels for head in HEADS}
-        wordings = encoder.wordings([text.normalise(petition.text) for petition in train])
-        fit_linear(wordings, train, labels, scratch / LINEAR_FILE, config.seed)
         log.info("linear model learnt; calibrating on %d dev petitions", len(sides["dev"]))
         kept = encoder.bundle.manifest.version
         draft = _draft(encoder.bundle, taxonomy, heads, scratch, version).model_copy(
@@ -113,9 +127,10 @@ def quick(
         classifier = open_draft(scratch, draft)
         reads = read_all(classifier, [petition.text for petition in sides["dev"]])
         _compare(classifier, [petition.text for petition in sides["dev"]], stack([r.logits for r in reads])["category"])
-        manifest = calibrated_manifest(classifier, reads, sides["dev"], auto_precision)
-        write_manifest(scratch, manifest)
-        write_cards(scratch)
+        # With another weight known labels would not answer as before.
+        weights = encoder.bundle.manifest.linear if math.isinf(config.strength) else None
+        manifest = calibrated_manifest(classifier, reads, sides["dev"], auto_precision, weights)
+        complete(scratch, manifest, sides["dev"])
     return manifest
 
 
@@ -133,6 +148,39 @@ def learn_heads(
         strength = np.array([config.strength if label in served.labels else config.strength_new for label in labels])
         learnt[head] = learn_head(served.relabelled(labels), pooled, wanted, wanted @ by_class, strength)
     return learnt
+
+
+def _raised(
+    head: LinearHead,
+    name: str,
+    new: Sequence[str],
+    encoder: FrozenEncoder,
+    linear: LinearModel,
+    dev: Sequence[Petition],
+) -> LinearHead:
+    texts = [petition.text for petition in dev]
+    margins = [linear.margins(wording)[name] for wording in encoder.wordings([text.normalise(t) for t in texts])]
+    logits = head.logits(encoder.vectors(texts)) + encoder.bundle.manifest.linear.get(name, 0) * np.stack(margins)
+    truth = np.array([head.labels.index(petition.label(name)) for petition in dev])
+    return replace(head, bias=head.bias + raise_new(logits, truth, [head.labels.index(label) for label in new]))
+
+
+def _learn_linear(
+    config: QuickConfig,
+    encoder: FrozenEncoder,
+    wordings: Sequence[str],
+    petitions: Sequence[Petition],
+    taxonomy: Taxonomy,
+    file: Path,
+) -> None:
+    labels = {head: [label.id for label in known] for head, known in taxonomy.heads.items()}
+    bundle = encoder.bundle
+    if math.isinf(config.strength) and LINEAR_FILE in bundle.manifest.files:
+        served = LinearModel.load(bundle.directory / LINEAR_FILE)
+        known = {head: spec.labels for head, spec in bundle.manifest.heads.items()}
+        extend_linear(served, known, wordings, petitions, labels, file, config.seed)
+    else:
+        fit_linear(wordings, petitions, labels, file, config.seed)
 
 
 def _copy(bundle: Bundle, config: QuickConfig, directory: Path) -> None:

@@ -5,7 +5,7 @@ For when the held-out petitions or the way of choosing have changed; nothing is 
 
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from training.card_files import write_cards
 from training.data import Petition, read_petitions
 from training.provenance import now, of_calibration, side_used
 from training.reads import read_all, read_margins, stack
+from training.reference import write_reference_of
 
 
 def recalibrate(model: Path, output: Path, version: str, dev: Path, auto_precision: float = AUTO_PRECISION) -> Manifest:
@@ -48,8 +49,7 @@ def recalibrate(model: Path, output: Path, version: str, dev: Path, auto_precisi
         classifier = open_draft(scratch, draft)
         reads = read_all(classifier, [petition.text for petition in petitions])
         manifest = calibrated_manifest(classifier, reads, petitions, auto_precision)
-        write_manifest(scratch, manifest)
-        write_cards(scratch)
+        complete(scratch, manifest, petitions)
     return manifest
 
 
@@ -83,9 +83,13 @@ def open_draft(directory: Path, draft: Manifest) -> PetitionClassifier:
 
 
 def calibrated_manifest(
-    classifier: PetitionClassifier, reads: Sequence[Read], petitions: Sequence[Petition], auto_precision: float
+    classifier: PetitionClassifier,
+    reads: Sequence[Read],
+    petitions: Sequence[Petition],
+    auto_precision: float,
+    weights: Mapping[str, float] | None = None,
 ) -> Manifest:
-    """The manifest of a draft, calibrated on what `open_draft`'s classifier read of `petitions`."""
+    """The manifest of a draft, calibrated on what `open_draft`'s classifier read of `petitions`; `weights` as `calibrated`'s."""
     return calibrated(
         classifier.bundle.manifest,
         classifier.bundle.taxonomy,
@@ -93,9 +97,18 @@ def calibrated_manifest(
         read_margins(classifier, reads),
         petitions,
         auto_precision,
+        weights,
     )
 
 
 def write_manifest(directory: Path, manifest: Manifest) -> None:
     """manifest.json in `directory`."""
     (directory / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
+
+
+def complete(directory: Path, manifest: Manifest, dev: Sequence[Petition]) -> None:
+    """What every new model directory gets beside its files: manifest.json, reference.json of the held-out petitions, cards."""
+    write_manifest(directory, manifest)
+    if dev:
+        write_reference_of(directory, dev, "dev")
+    write_cards(directory)

@@ -10,6 +10,7 @@ categories lost or won, and the minutes.
 
 import argparse
 import json
+import math
 import shutil
 import time
 from dataclasses import asdict
@@ -62,7 +63,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", type=Path, default=Path("runs/new_category"))
     parser.add_argument("--relabel", action="store_true")
-    parser.add_argument("--strength", type=float, default=QuickConfig("", "").strength)
+    parser.add_argument("--strength", type=float, default=math.inf, help="100: known labels are learnt anew as well")
     given = parser.parse_args()
     given.run.mkdir(parents=True, exist_ok=True)
     taxonomy_file, data = given.run / "taxonomy.yaml", given.run / ("relabelled" if given.relabel else "data")

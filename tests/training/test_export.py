@@ -160,7 +160,7 @@ def test_the_linear_model_takes_part_as_the_manifest_says(model_dir: Path, class
 
 
 def test_directory_holds_what_serving_needs(run: Run, model_dir: Path, taxonomy: Taxonomy) -> None:
-    cards = {"README.md", "README.vi.md"}
+    beside = {"README.md", "README.vi.md", "reference.json"}
     files = {
         MANIFEST,
         FLOAT_FILE,
@@ -172,7 +172,7 @@ def test_directory_holds_what_serving_needs(run: Run, model_dir: Path, taxonomy:
         "linear.npz",
         "emergency.yaml",
     }
-    assert {path.name for path in model_dir.iterdir()} == files | cards
+    assert {path.name for path in model_dir.iterdir()} == files | beside
     assert model_dir.stat().st_mode & 0o055 == 0o055, "readable by the user that serves"
     assert not list(model_dir.parent.glob(".export-*"))
     manifest = load_bundle(model_dir).manifest

@@ -116,6 +116,22 @@ def test_each_label_is_held_as_firmly_as_it_is_said() -> None:
     assert (learnt.logits(pooled).argmax(axis=1) == truth).all()
 
 
+def test_a_label_held_without_end_stays_bit_for_bit_and_the_others_are_learnt_beside_it() -> None:
+    truth = np.repeat([0, 1, 2], 20)
+    pooled = np.eye(3, dtype=np.float32)[truth]
+    start = LinearHead(("a", "b", "new"), 4 * np.eye(3)[[0, 1, 1]], np.zeros(3))
+    targets, weights = np.eye(3)[truth], np.ones(60)
+    held = learn_head(start, pooled, targets, weights, np.array([np.inf, np.inf, 0.1]))
+    np.testing.assert_array_equal(held.weight[:2], start.weight[:2])
+    np.testing.assert_array_equal(held.bias[:2], start.bias[:2])
+    p = np.exp(held.logits(pooled))
+    p /= p.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose((p - targets)[:, 2] @ pooled + 0.1 * (held.weight - start.weight)[2], 0, atol=0.01)
+    assert (held.logits(pooled).argmax(axis=1) == truth).all()
+    still = learn_head(start, pooled, targets, weights, np.full(3, np.inf))
+    np.testing.assert_array_equal(still.weight, start.weight)
+
+
 def test_petitions_that_weigh_nothing_teach_nothing() -> None:
     pooled = np.eye(4, dtype=np.float32)
     start = LinearHead(("a", "b"), np.zeros((2, 4)), np.zeros(2))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from nlp_service.linear import LinearModel, letter_grams, word_grams
 from tests.training.conftest import make_petitions
 from training.calibration import best_weight
-from training.linear import features, fit_linear
+from training.linear import extend_linear, features, fit_linear
 
 LABELS = {
     "category": [
@@ -61,6 +61,29 @@ def test_a_class_that_was_never_seen_is_least_likely(path: Path) -> None:
     margins = LinearModel.load(path).margins(PETITIONS[0].text)
     assert margins["category"].argmin() == LABELS["category"].index("other")
     assert LABELS["category"][int(margins["category"].argmax())] == PETITIONS[0].category
+
+
+def test_a_new_label_is_learnt_as_if_it_had_been_there_and_leaves_the_others_alone(path: Path, tmp_path: Path) -> None:
+    """The label is taken out of a model that knows it, and given back."""
+    gone, head = "environment_resources", "category"
+    column = LABELS[head].index(gone)
+    known = LABELS | {head: [label for label in LABELS[head] if label != gone]}
+    whole = LinearModel.load(path)
+    less = LinearModel(
+        list(whole.words), list(whole.letters), whole.idf, np.delete(whole.weights, column, axis=1),
+        np.delete(whole.scales, column), np.delete(whole.intercepts, column), whole.sizes | {head: len(known[head])},
+    )  # fmt: skip
+    labels = LABELS | {head: [gone, *known[head], "never_seen"]}
+    file = tmp_path / "linear.npz"
+    extend_linear(less, known, [p.text for p in PETITIONS], PETITIONS, labels, file, seed=1)
+    extended = LinearModel.load(file)
+    for petition in make_petitions(20, 300):
+        was, found = whole.margins(petition.text), extended.margins(petition.text)
+        np.testing.assert_allclose(found[head][1:-1], np.delete(was[head], column), atol=1e-5)
+        for other in ("urgency", "petition_type"):
+            np.testing.assert_allclose(found[other], was[other], atol=1e-5)
+        assert found[head][0] == pytest.approx(was[head][column], abs=0.03)
+        assert found[head][-1] == found[head].min() == -2, "no petition bears it"
 
 
 @pytest.mark.parametrize("text", ["", "???", "🙏", "xyzzy"])

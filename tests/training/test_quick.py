@@ -14,6 +14,7 @@ from nlp_service.encoder import FLOAT_FILE, INT8_FILE, Runtime
 from nlp_service.errors import PetitionError
 from nlp_service.linear import LINEAR_FILE
 from nlp_service.pipeline import PetitionClassifier
+from nlp_service.reference import read_reference
 from nlp_service.taxonomy import load_taxonomy
 from tests.training.conftest import TAXONOMY_FILE, make_petitions
 from training import frozen
@@ -25,6 +26,7 @@ from training.provenance import config_sha256
 from training.quick import QuickConfig, quick
 from training.reads import read_all
 from training.targets import class_probabilities
+from training.toml_config import read_config
 
 
 @pytest.fixture(autouse=True)
@@ -66,6 +68,8 @@ def test_same_petitions_give_about_the_same_model(
     assert manifest.trained_on == old.trained_on
     assert manifest.encoder == old.encoder | {"frozen_from": "tiny-1"}
     assert manifest.scores == {}
+    reference = read_reference(load_bundle(tmp_path / "tiny-2"))
+    assert reference is not None and (reference.part, reference.petitions) == ("dev", 42)
     made = manifest.provenance
     assert made is not None and made.run is not None and made.code is not None
     assert (made.run.command, made.run.encoder, made.run.seed) == ("quick", "tiny-1", config.seed)
@@ -87,8 +91,9 @@ def test_similar_petitions_are_found_as_before(tmp_path: Path, model_dir: Path, 
         np.testing.assert_allclose(one.embedding, other.embedding, atol=1e-4)
 
 
-def test_a_category_more(tmp_path: Path, model_dir: Path, petitions_dir: Path) -> None:
-    data = tmp_path / "new"
+def _of_new_category(directory: Path) -> tuple[Path, list[Petition]]:
+    """A data set of ten petitions of it, and these with two more."""
+    data = directory / "new"
     data.mkdir()
     stories = ("lệnh gọi nhập ngũ sai tên, xin hoãn nghĩa vụ quân sự", "khám tuyển nghĩa vụ quân sự, xin hoãn nhập ngũ")
     new = [
@@ -99,6 +104,11 @@ def test_a_category_more(tmp_path: Path, model_dir: Path, petitions_dir: Path) -
     ]
     write_petitions(data / "train.jsonl", new[:10])
     write_petitions(data / "dev.jsonl", [])
+    return data, new
+
+
+def test_a_category_more(tmp_path: Path, model_dir: Path, petitions_dir: Path) -> None:
+    data, new = _of_new_category(tmp_path)
     taxonomy = _with_category(tmp_path)
     config = QuickConfig(data=[str(petitions_dir), str(data)], taxonomy=str(taxonomy))
     manifest = quick(config, model_dir, tmp_path / "run", tmp_path / "tiny-2", "tiny-2")
@@ -109,6 +119,35 @@ def test_a_category_more(tmp_path: Path, model_dir: Path, petitions_dir: Path) -
     assert _right(tmp_path / "tiny-2", new[10:]) == 1.0
     test = make_petitions(24, 138)
     assert _right(tmp_path / "tiny-2", test) >= _right(model_dir, test) - 0.05
+
+
+def test_a_category_more_leaves_the_others_as_they_are_where_they_are_held_without_end(
+    tmp_path: Path, model_dir: Path, petitions_dir: Path
+) -> None:
+    data, new = _of_new_category(tmp_path)
+    toml = tmp_path / "add.toml"
+    toml.write_text(
+        f'data = ["{petitions_dir}", "{data}"]\ntaxonomy = "{_with_category(tmp_path)}"\nstrength = inf\n',
+        encoding="utf-8",
+    )
+    output = tmp_path / "tiny-2"
+    quick(read_config(toml, QuickConfig), model_dir, tmp_path / "run", output, "tiny-2")
+    assert _right(output, new[10:]) == 1.0
+    texts = [petition.text for petition in make_petitions(24, 138)]
+    before, after = (read_all(PetitionClassifier.load(m, Runtime.ONNXRUNTIME, 1), texts) for m in (model_dir, output))
+    place = load_bundle(output).manifest.heads["category"].labels.index("military_service")
+    for one, other in zip(before, after, strict=True):
+        # The exported network had its heads in int8, this one has them in floats.
+        np.testing.assert_allclose(one.logits["urgency"], other.logits["urgency"], atol=0.05)
+        np.testing.assert_allclose(one.logits["category"], np.delete(other.logits["category"], place), atol=0.05)
+
+
+def test_without_a_new_category_nothing_can_be_learnt_where_all_are_held(
+    tmp_path: Path, model_dir: Path, config: QuickConfig
+) -> None:
+    with pytest.raises(ValueError, match=r"strength = inf learns new labels alone, and tiny-1 knows all"):
+        quick(replace(config, strength=np.inf), model_dir, tmp_path / "run", tmp_path / "tiny-2", "tiny-2")
+    assert not (tmp_path / "tiny-2").exists()
 
 
 def test_two_runs_give_one_model(tmp_path: Path, model_dir: Path, config: QuickConfig) -> None:
