@@ -142,7 +142,12 @@ def create_app(
             classifier
             if classifier is not None
             else await asyncio.to_thread(
-                PetitionClassifier.load, settings.model, settings.runtime, settings.threads, settings.max_chars
+                PetitionClassifier.load,
+                settings.model,
+                settings.runtime,
+                settings.threads,
+                settings.max_chars,
+                settings.auto_route,
             )
         )
         in_force: Rules = (

@@ -4,7 +4,7 @@ numpy only.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -147,6 +147,17 @@ def decide(logits: Mapping[str, Floats], manifest: Manifest, taxonomy: Taxonomy,
         reasons=tuple(reasons),
         prediction_set=plausible(ranked["category"], manifest.prediction_sets.get("category")),
     )
+
+
+def seen_first(decision: Decision) -> Decision:
+    """The decision where the province lets nothing go on by itself: what would, is suggested. The alarm is raised as before."""
+    if decision.decision != "auto":
+        return decision
+    reason = Reason(
+        "seen_first",
+        f"Lĩnh vực rõ ({decision.category.probability:.0%}), nhưng mọi đơn đều có người xem trước khi chuyển.",
+    )
+    return replace(decision, decision="suggest", reasons=(*decision.reasons[:-1], reason))
 
 
 def plausible(ranked: Sequence[Scored], sets: PredictionSets | None) -> tuple[Scored, ...]:

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nlp_service.bundle import HEADS, Bundle, load_bundle
-from nlp_service.decision import Decision, Scored, decide, pool_windows
+from nlp_service.decision import Decision, Scored, decide, pool_windows, seen_first
 from nlp_service.diacritics import DIACRITICS_FILE
 from nlp_service.emergency import LEXICON_FILE, Lexicon, Sign, load_lexicon
 from nlp_service.encoder import Encoder, Runtime, open_encoder
@@ -85,6 +85,7 @@ class PetitionClassifier:
 
     Args:
         ahead: segment the next petitions of a batch in one thread while the network reads the last ones in others.
+        auto: whether a petition may go on by itself; if not, it is suggested at most.
     """
 
     def __init__(
@@ -96,6 +97,7 @@ class PetitionClassifier:
         linear: LinearModel | None = None,
         max_chars: int = MAX_CHARS,
         ahead: bool = False,
+        auto: bool = True,
     ) -> None:
         self.bundle = bundle
         self.reader = reader
@@ -103,11 +105,17 @@ class PetitionClassifier:
         self.lexicon = lexicon
         self.linear = linear
         self.max_chars = max_chars
+        self.auto = auto
         self._ahead = ThreadPoolExecutor(1, thread_name_prefix="encode") if ahead else None
 
     @classmethod
     def load(
-        cls, path: Path, runtime: Runtime = Runtime.AUTO, threads: int = 0, max_chars: int = MAX_CHARS
+        cls,
+        path: Path,
+        runtime: Runtime = Runtime.AUTO,
+        threads: int = 0,
+        max_chars: int = MAX_CHARS,
+        auto: bool = True,
     ) -> "PetitionClassifier":
         """Open a model directory, or the one a pointer file names.
 
@@ -148,6 +156,7 @@ class PetitionClassifier:
             linear=linear,
             max_chars=max_chars,
             ahead=threads != 1,
+            auto=auto,
         )
 
     def classify(self, text: object) -> Classification:
@@ -184,7 +193,8 @@ class PetitionClassifier:
 
     def decide(self, read: Read) -> Decision:
         """What follows from a reading."""
-        return decide(read.logits, self.bundle.manifest, self.bundle.taxonomy, read.sign)
+        decision = decide(read.logits, self.bundle.manifest, self.bundle.taxonomy, read.sign)
+        return decision if self.auto else seen_first(decision)
 
     def tokenise(self, text: object) -> list[list[int]]:
         """The windows of ids that the network reads for `text`. Raises PetitionError as `classify` does."""

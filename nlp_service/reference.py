@@ -1,6 +1,6 @@
 """reference.json beside a model: what petitions it was not trained on looked like to it. Drift is measured from there.
 
-Like gates.json it is written after the manifest's files (`petitions-train reference`) and is not among them.
+Like gates.json it is written after the manifest's files (by `export`, `quick`, `calibrate`, or anew by `petitions-train reference`) and is not among them.
 """
 
 import hashlib

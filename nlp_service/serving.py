@@ -49,7 +49,9 @@ def open_model(path: Path, settings: Settings) -> Model:
         PetitionError: INVALID_MODEL (a damaged file, canaries failed), INVALID_RULES (rules for other labels), MISSING_EXTRA.
     """
     try:
-        classifier = PetitionClassifier.load(path, settings.runtime, settings.threads, settings.max_chars)
+        classifier = PetitionClassifier.load(
+            path, settings.runtime, settings.threads, settings.max_chars, settings.auto_route
+        )
     except PetitionError:
         raise
     except Exception as error:  # a runtime's own kinds, for a network it cannot open

@@ -38,6 +38,10 @@ class Settings(BaseSettings):
     second_readings: float = Field(
         default=0.0, ge=0, le=1, description="Share of the desk's petitions that a second person reads, blind"
     )
+    auto_route: bool = Field(
+        default=True,
+        description="Whether the service lets sure petitions go on by themselves; false: a person sees each first",
+    )
     index: Path | None = Field(
         default=None,
         description="Directory that keeps the index of similar petitions between starts; none: built anew at each",

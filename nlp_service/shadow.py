@@ -196,7 +196,9 @@ def _read_beside(pipe: Connection, path: Path, settings: Settings) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     os.nice(LOWEST_PRIORITY)
     try:
-        classifier = PetitionClassifier.load(path, settings.runtime, threads=1, max_chars=settings.max_chars)
+        classifier = PetitionClassifier.load(
+            path, settings.runtime, threads=1, max_chars=settings.max_chars, auto=settings.auto_route
+        )
     except PetitionError as error:
         pipe.send(error)
         return

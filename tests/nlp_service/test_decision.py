@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nlp_service.bundle import Bundle, Head, Manifest, PredictionSets, Thresholds, load_bundle
-from nlp_service.decision import Decision, decide, pool_windows, softmax
+from nlp_service.decision import Decision, decide, pool_windows, seen_first, softmax
 from nlp_service.emergency import Sign
 from nlp_service.taxonomy import EMERGENCY, Taxonomy
 from tests.nlp_service.conftest import Floats, WriteModel
@@ -41,6 +41,17 @@ def test_a_sure_category_is_routed(bundle: Bundle) -> None:
     assert (decision.decision, codes(decision)) == ("auto", ["confident"])
     assert decision.category.probability == pytest.approx(0.9, abs=1e-3)
     assert decision.category.name.startswith("Đất đai")
+
+
+def test_where_a_person_sees_all_first_a_sure_category_is_suggested_and_nothing_else_changes(bundle: Bundle) -> None:
+    sure = answer(bundle, category={"land_administration": 0.9}, **CALM)
+    seen = seen_first(sure)
+    assert (seen.decision, codes(seen)) == ("suggest", ["seen_first"])
+    assert replace(seen, decision="auto", reasons=sure.reasons) == sure
+    alarm = answer(bundle, category={"land_administration": 0.9}, urgency={"emergency": 0.9})
+    assert codes(seen_first(alarm)) == ["emergency", "seen_first"]
+    doubtful = answer(bundle, category={"land_administration": 0.5}, **CALM)
+    assert seen_first(doubtful) == doubtful
 
 
 def test_a_doubtful_category_is_suggested_with_candidates_in_order(bundle: Bundle) -> None:

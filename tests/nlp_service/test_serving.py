@@ -71,6 +71,19 @@ def test_everything_that_names_a_model_follows(client: TestClient, settings: Set
     assert client.post("/v1/classify", json={"text": POTHOLE}).json() == before
 
 
+def test_nothing_goes_on_unseen_where_the_province_says_so_whichever_model_answers(settings: Settings) -> None:
+    with local_client(create_app(settings)) as client:
+        assert client.post("/v1/classify", json={"text": POTHOLE}).json()["decision"] == "auto"
+    with local_client(create_app(settings.model_copy(update={"auto_route": False}))) as client:
+        for name in ("a", "b"):
+            point(settings, name)
+            assert reload(client)["model_version"] == name
+            answer = client.post("/v1/classify", json={"text": POTHOLE}).json()
+            assert (answer["decision"], answer["reasons"][-1]["code"]) == ("suggest", "seen_first")
+        client.post("/v1/petitions", json={"petitions": [{"text": POTHOLE}]})
+        assert client.get("/v1/queue").json()["total"] == 1
+
+
 def test_likeness_is_of_the_model_that_answers_and_comes_back_with_a_rollback(
     client: TestClient, app: FastAPI, settings: Settings
 ) -> None:
