@@ -46,6 +46,9 @@ WEIGHTS = "model.safetensors"
 SAVED_EVERY = 600.0
 """Seconds of training that a kill may cost; the end of an epoch is saved too."""
 
+FORECAST_AFTER = 50
+"""Steps of a run's first epoch from which its time is told."""
+
 
 @dataclass(frozen=True)
 class FitConfig:
@@ -241,7 +244,8 @@ def _train(
     steps_of_epoch = math.ceil(len(petitions) / config.batch_size)
     steps = steps_of_epoch * config.epochs
     step, total, seen = int(state.get("step", 0)), float(state.get("total", 0)), int(state.get("seen", 0))
-    for epoch in range(len(history), config.epochs):
+    begun = len(history)
+    for epoch in range(begun, config.epochs):
         # Everything random follows from the seed and the number of the epoch or step: a resumed run is the uninterrupted one.
         generator = random.Random(config.seed * 1000 + epoch)
         started = saved = time.monotonic()
@@ -255,8 +259,9 @@ def _train(
             for p in petitions
         ]
         model.train()
+        made = time.monotonic()
         order = batches([example.length for example in examples], config.batch_size, generator)
-        for chosen in order[step - epoch * steps_of_epoch :]:
+        for number, chosen in enumerate(order[step - epoch * steps_of_epoch :], start=1):
             torch.manual_seed(config.seed * 1_000_000 + step)
             batch = [examples[i] for i in chosen]
             rate = linear(step / steps, config.warmup)
@@ -275,6 +280,10 @@ def _train(
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimiser.step()
             step += 1
+            if epoch == begun and number == FORECAST_AFTER:
+                prepared = (made - started) / len(petitions)
+                trained = (time.monotonic() - made) / (FORECAST_AFTER * config.batch_size)
+                log.info(forecast(prepared + trained, config.epochs, len(petitions)))
             total += float(loss.detach()) * len(batch)
             seen += len(batch)
             if time.monotonic() - saved >= SAVED_EVERY:
@@ -288,6 +297,13 @@ def _train(
         log.info("epoch %d of %d, %.0f s: %s", epoch + 1, config.epochs, time.monotonic() - started, history[-1])
         checkpoint.save(run / "checkpoint", model, optimiser, {"step": step, "history": history})
     return history
+
+
+def forecast(seconds: float, epochs: int, petitions: int) -> str:
+    """How long training takes here, from the seconds that a petition takes in an epoch."""
+    times = {count: seconds * epochs * count / 60 for count in (petitions, 5_000, 50_000)}
+    told = ", ".join(f"{count:,} petitions {minutes:,.0f} min" for count, minutes in times.items())
+    return f"about {1000 * seconds:.0f} ms a petition and epoch; {epochs} epochs of {told}"
 
 
 @torch.inference_mode()

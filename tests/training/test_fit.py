@@ -14,7 +14,7 @@ from nlp_service.taxonomy import Taxonomy
 from tests.training.conftest import Run, make_petitions
 from training import fit as fit_module
 from training.data import Petition, digest, read_petitions
-from training.fit import Example, FitConfig, _targets, class_weights, fit, load_run, pooled_logits
+from training.fit import Example, FitConfig, _targets, class_weights, fit, forecast, load_run, pooled_logits
 
 
 class Killed(BaseException):
@@ -43,6 +43,19 @@ def test_network_learns_the_stories(run: Run) -> None:
     assert last["category_accuracy"] > 0.6
     assert last["urgency_accuracy"] > 0.6
     assert last["petition_type_accuracy"] > 0.6
+
+
+def test_the_time_of_a_run_is_told_once_and_what_larger_ones_would_take(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, fit_values: dict[str, Any]
+) -> None:
+    monkeypatch.setattr(fit_module, "FORECAST_AFTER", 5)
+    with caplog.at_level("INFO", logger="training.fit"):
+        fit(FitConfig(**{**fit_values, "epochs": 2}), tmp_path)
+    told = [record.message for record in caplog.records if "50,000 petitions" in record.message]
+    assert len(told) == 1 and "2 epochs of 96 petitions" in told[0]
+    assert forecast(0.05, 6, 7_585) == (
+        "about 50 ms a petition and epoch; 6 epochs of 7,585 petitions 38 min, 5,000 petitions 25 min, 50,000 petitions 250 min"
+    )
 
 
 def test_run_says_what_it_was_made_from(run: Run, petitions_dir: Path, taxonomy: Taxonomy) -> None:
