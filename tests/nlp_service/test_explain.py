@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SMOKE = (
     "Bãi rác đầu thôn đốt cả ngày, khói và mùi khét bay vào trường mầm non, trẻ em ho suốt. Đề nghị xã cho dừng đốt."
 )
-WATER = "Nước đang dâng sát mép cầu, nhà tôi ở cạnh sông, xin hỏi xã bao giờ gia cố kè."
+WATER = "Nước đang dâng lên sát nhà tôi cạnh sông, kè đang sạt, xin xã đến xem."
 FLOOD = "Nước dâng tới mái rồi, bà cụ và hai cháu nhỏ đang mắc kẹt trên nóc nhà, xin cho xuồng vào cứu."
 
 
@@ -140,7 +140,7 @@ def test_words_have_the_ids_and_the_places_that_the_model_reads(shipped: Petitio
 
 
 def test_only_the_strongest_words_are_shown(shipped: PetitionClassifier) -> None:
-    many_for, many_against = explain(shipped, SMOKE).urgency.spans, explain(shipped, WATER).category.spans
+    many_for, many_against = explain(shipped, FLOOD).category.spans, explain(shipped, SMOKE).category.spans
     assert sum(span.log_odds > 0 for span in many_for) == 8
     assert sum(span.log_odds < 0 for span in many_against) == 3
     for spans in (many_for, many_against):
