@@ -31,7 +31,7 @@ def number(page: Page) -> int:
 
 
 def wait_for_another(page: Page, before: int) -> None:
-    page.wait_for_url(lambda url: f"/petitions/{before}" not in url)
+    page.wait_for_url(lambda url: f"/petitions/{before}?" not in f"{url}?")
     settled(page)
 
 
