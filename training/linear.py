@@ -44,10 +44,9 @@ def fit_linear(wordings: Sequence[str], petitions: Sequence[Petition], labels: L
     weights, scales = _in_int8(columns[:, :-1].T)
     _write(
         path,
+        labels,
         words=_joined(words.get_feature_names_out()),
         letters=_joined(letters.get_feature_names_out()),
-        heads=_joined(list(labels)),
-        sizes=np.array([len(ids) for ids in labels.values()]),
         idf=np.concatenate([words.idf_, letters.idf_]).astype(np.float16),
         weights=weights,
         scales=scales,
@@ -88,10 +87,9 @@ def extend_linear(
             intercepts.append(intercept)
     _write(
         path,
+        labels,
         words=_joined(list(served.words)),
         letters=_joined(list(served.letters)),
-        heads=_joined(list(labels)),
-        sizes=np.array([len(ids) for ids in labels.values()]),
         idf=served.idf.astype(np.float16),
         weights=np.concatenate(weights, axis=1),
         scales=np.concatenate(scales),
@@ -136,10 +134,11 @@ def _in_int8(columns: Doubles) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.flo
     return np.round(columns / scales).astype(np.int8), scales.astype(np.float32)
 
 
-def _write(path: Path, **arrays: Any) -> None:
+def _write(path: Path, labels: Labels, **arrays: Any) -> None:
+    sizes = np.array([len(ids) for ids in labels.values()])
     scratch = path.with_suffix(".tmp")
     with scratch.open("wb") as stream:
-        np.savez_compressed(stream, **arrays)
+        np.savez_compressed(stream, heads=_joined(list(labels)), sizes=sizes, **arrays)
     scratch.rename(path)
 
 

@@ -113,8 +113,7 @@ def quick(
         wordings = encoder.wordings([text.normalise(petition.text) for petition in train])
         _learn_linear(config, encoder, wordings, train, taxonomy, scratch / LINEAR_FILE)
         if any(new.values()) and sides["dev"]:
-            linear = LinearModel.load(scratch / LINEAR_FILE)
-            heads = {head: _raised(heads[head], head, new[head], encoder, linear, sides["dev"]) for head in heads}
+            heads |= _raised(heads, new, encoder, LinearModel.load(scratch / LINEAR_FILE), sides["dev"])
         for name in (INT8_FILE, FLOAT_FILE):
             network = onnx.load(encoder.bundle.directory / name)
             replace_heads(network, encoder.pooled, heads)
@@ -151,18 +150,25 @@ def learn_heads(
 
 
 def _raised(
-    head: LinearHead,
-    name: str,
-    new: Sequence[str],
+    heads: Mapping[str, LinearHead],
+    new: Mapping[str, Sequence[str]],
     encoder: FrozenEncoder,
     linear: LinearModel,
     dev: Sequence[Petition],
-) -> LinearHead:
-    texts = [petition.text for petition in dev]
-    margins = [linear.margins(wording)[name] for wording in encoder.wordings([text.normalise(t) for t in texts])]
-    logits = head.logits(encoder.vectors(texts)) + encoder.bundle.manifest.linear.get(name, 0) * np.stack(margins)
-    truth = np.array([head.labels.index(petition.label(name)) for petition in dev])
-    return replace(head, bias=head.bias + raise_new(logits, truth, [head.labels.index(label) for label in new]))
+) -> dict[str, LinearHead]:
+    """The heads that have new labels, those raised; read together with the linear model, as served."""
+    margins = [linear.margins(wording) for wording in encoder.wordings([text.normalise(p.text) for p in dev])]
+    pooled = encoder.vectors([petition.text for petition in dev])
+    raised = {}
+    for name, ids in new.items():
+        if ids:
+            head = heads[name]
+            weight = encoder.bundle.manifest.linear.get(name, 0)
+            logits = head.logits(pooled) + weight * np.stack([row[name] for row in margins])
+            truth = np.array([head.labels.index(petition.label(name)) for petition in dev])
+            places = [head.labels.index(label) for label in ids]
+            raised[name] = replace(head, bias=head.bias + raise_new(logits, truth, places))
+    return raised
 
 
 def _learn_linear(

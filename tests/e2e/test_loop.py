@@ -23,9 +23,6 @@ ASKED = 40
 REHEARSED = {"train": 5000, "dev": 400}
 """Of what the shipped model was trained and calibrated on, so many are learnt again."""
 
-GATES = "ece = 0.08\n"
-"""The pulled test set has 200 petitions, and on so few a well calibrated model too is 0.04 off by chance. All other gates as shipped."""
-
 
 def own(side: str) -> list[dict[str, Any]]:
     """Our petitions of one side, shuffled."""
@@ -122,6 +119,4 @@ def learn(service: Service, directory: Path) -> None:
     config.write_text(f'data = ["{rehearsed}", "{release}"]\ntaxonomy = "datasets/taxonomy.yaml"\n', encoding="utf-8")
     old, new = (str(service.settings.model.parent / version) for version in ("a", "b"))
     train("quick", str(config), "--model", old, "--output", new, "--run", str(directory / "run"))
-    gates = directory / "gates.toml"
-    gates.write_text(GATES, encoding="utf-8")
-    train("compare", new, old, "--data", str(release), "--gates", str(gates), "--output", str(directory / "compared"))
+    train("compare", new, old, "--data", str(release), "--output", str(directory / "compared"))
